@@ -1,0 +1,1 @@
+//! Controls, probes and outcomes as values; records, chain, signature, verification.

@@ -1,0 +1,1 @@
+//! Fetches, validates and keeps editions of block lists.
