@@ -7,7 +7,7 @@ use std::net::IpAddr;
 pub struct GroupId(pub u16);
 
 /// A category of the compiled policy, by position in [`crate::Compiled::categories`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct Category(pub u8);
 
 /// The time a verdict is asked for. A router without a battery does not know it at boot, and nothing unlocks because of that.
