@@ -1,1 +1,33 @@
-//! What guests see: probes, RFC 8908, terms, sessions, block page.
+//! What guests see: OS probes, terms, sessions, status, block page, RFC 8908.
+//!
+//! [`Portal`] owns the sessions and publishes the directory of clients; [`Gate`] is the firewall and [`Neighbours`] the
+//! neighbour table, as it sees them. A request comes in through `serve` (hyper, with bounds on everything), goes through
+//! `dispatch` (whose host is it, and who asks), and is answered by a page of `pages` or an OS probe of `probes`. Guests
+//! are admitted in one order: kernel, record, directory, page; and what was not recorded is undone.
+
+mod api;
+mod book;
+mod dispatch;
+mod doors;
+mod error;
+mod host;
+mod keys;
+mod pages;
+mod portal;
+mod probes;
+mod routes;
+mod serve;
+mod settings;
+mod store;
+mod terms;
+mod tls;
+mod wanted;
+mod words;
+
+pub use book::SessionInfo;
+pub use doors::{BoxFuture, Clock, Gate, GateError, Neighbours, SystemClock};
+pub use error::Error;
+pub use portal::{Portal, Stats};
+pub use probes::probe_hosts;
+pub use settings::{Limits, Problem, Settings, Tls};
+pub use store::Consent;

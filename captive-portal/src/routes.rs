@@ -1,0 +1,290 @@
+//! The routes under the portal's own name: terms, accept, welcome, status, leave, API.
+
+use std::{sync::Arc, sync::atomic::Ordering::Relaxed, time::Duration};
+
+use axum::{
+    Extension, Form, Router,
+    body::Body,
+    extract::{DefaultBodyLimit, FromRequest, Query, Request, State, rejection::QueryRejection},
+    response::Response,
+    routing::{get, post},
+};
+use hyper::{HeaderMap, StatusCode, header};
+use serde::Deserialize;
+
+use crate::{
+    Error, api,
+    dispatch::{Asker, message, words_for},
+    host::Host,
+    keys::{self, Purpose},
+    pages::{self, Frame, StatusPage, TermsPage, WelcomePage},
+    portal::{Inner, Who},
+    terms,
+    wanted::{Wanted, escape},
+    words::{Words, fill},
+};
+
+/// Longest body of a form, in bytes.
+const BODY_LIMIT: usize = 64 * 1024;
+/// How long a body may take to arrive.
+const BODY_TIME: Duration = Duration::from_secs(10);
+
+type Portal = State<Arc<Inner>>;
+
+/// What a link or a form may carry. Nothing in it says who somebody is.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Parameters {
+    lang: Option<String>,
+    to: Option<String>,
+    sig: Option<String>,
+    token: Option<String>,
+    left: Option<String>,
+}
+
+pub(crate) fn routes(inner: Arc<Inner>) -> Router {
+    Router::new()
+        .route("/", get(home))
+        .route("/accept", post(accept))
+        .route("/welcome", get(welcome))
+        .route("/leave", post(leave))
+        .route(api::PATH, get(captive_api))
+        .route("/favicon.ico", get(favicon))
+        .fallback(not_found)
+        .method_not_allowed_fallback(not_allowed)
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .with_state(inner)
+}
+
+/// Terms for a stranger, status for a guest.
+async fn home(
+    State(inner): Portal,
+    Extension(asker): Extension<Asker>,
+    query: Result<Query<Parameters>, QueryRejection>,
+    headers: HeaderMap,
+) -> Response {
+    let query = query.map(|Query(query)| query).unwrap_or_default();
+    let words = words_for(&inner, query.lang.as_deref(), &headers);
+    if api::is_asked(&headers) {
+        return api::answer(&inner, asker.who, asker.secure);
+    }
+    match asker.who {
+        Who::Guest(mac, left) => {
+            let page = StatusPage {
+                frame: Frame::new(&inner, words, Some(("/", ""))),
+                left: words.span(left),
+                left_seconds: left.as_secs(),
+                session_seconds: inner.settings.session.as_secs(),
+                categories: terms::blocked_categories(&inner, &inner.compiled.load(), words),
+                rights: terms::notice(&inner, words).rights,
+                token: inner.token(Purpose::Leave, mac),
+            };
+            pages::page(StatusCode::OK, words, &page)
+        }
+        Who::Stranger(_) => {
+            let notice = query.left.as_ref().map(|_| &words.message.left);
+            terms_page(&inner, &asker, words, StatusCode::OK, notice, &query)
+        }
+        Who::Unknown => message(&inner, words, StatusCode::FORBIDDEN, &words.message.unknown_device),
+    }
+}
+
+/// The terms and the button. `notice` says why a guest sees them again.
+fn terms_page(
+    inner: &Inner,
+    asker: &Asker,
+    words: &'static Words,
+    status: StatusCode,
+    notice: Option<&'static [String; 2]>,
+    query: &Parameters,
+) -> Response {
+    let Some(mac) = asker.who.mac() else {
+        return message(inner, words, StatusCode::FORBIDDEN, &words.message.unknown_device);
+    };
+    let compiled = inner.compiled.load();
+    let hash = keys::sha256(&terms::text(inner, &compiled, words));
+    let wanted = wanted(inner, asker, query);
+    let kept =
+        wanted.as_ref().map(|(wanted, sig)| format!("&to={}&sig={sig}", escape(wanted.url()))).unwrap_or_default();
+    let wanted = wanted
+        .map(|(wanted, sig)| (wanted.url().to_owned(), sig, fill(&words.terms.then, &[("site", &wanted.site())])));
+    let about = terms::notice(inner, words);
+    let page = TermsPage {
+        frame: Frame::new(inner, words, Some(("/", &kept))),
+        notice,
+        intro: fill(&words.terms.intro, &[("organisation", &inner.settings.organisation)]),
+        categories: terms::blocked_categories(inner, &compiled, words),
+        kept: about.kept,
+        rights: about.rights,
+        time: about.time,
+        paragraphs: terms::paragraphs(inner, words),
+        version: fill(&words.terms.version, &[("version", &hex::encode(&hash[..4]))]),
+        token: inner.token(Purpose::Accept(&hash), mac),
+        wanted,
+    };
+    pages::page(status, words, &page)
+}
+
+/// What this device wanted, by our own signature, with the signature.
+fn wanted(inner: &Inner, asker: &Asker, query: &Parameters) -> Option<(Wanted, String)> {
+    let wanted = Wanted::parse(query.to.as_deref()?)?;
+    let sig = query.sig.as_deref()?;
+    let signed = inner.verify(sig, Purpose::Continue(wanted.url()), asker.who.mac()?);
+    signed.then(|| (wanted, sig.to_owned()))
+}
+
+/// Admits the device that sent the form, if it is the form of our own page.
+async fn accept(State(inner): Portal, Extension(asker): Extension<Asker>, request: Request) -> Response {
+    let headers = request.headers().clone();
+    let ours = is_own_form(&asker, &headers);
+    let form = match form(request).await {
+        Ok(form) => form,
+        Err(status) => return unread(&inner, status, &headers),
+    };
+    let words = words_for(&inner, form.lang.as_deref(), &headers);
+    let mac = match asker.who {
+        Who::Stranger(mac) => mac,
+        Who::Guest(..) => return pages::redirect(StatusCode::SEE_OTHER, &welcome_url(words, &form)),
+        Who::Unknown => return message(&inner, words, StatusCode::FORBIDDEN, &words.message.unknown_device),
+    };
+    let text = terms::text(&inner, &inner.compiled.load(), words);
+    let token = form.token.as_deref().unwrap_or("");
+    if !ours || !inner.verify(token, Purpose::Accept(&keys::sha256(&text)), mac) {
+        inner.counts.refused.fetch_add(1, Relaxed);
+        return terms_page(&inner, &asker, words, StatusCode::FORBIDDEN, Some(&words.message.stale), &form);
+    }
+    // In a task of its own: a browser that hangs up must not leave an admission half done.
+    let admission = {
+        let (inner, peer) = (inner.clone(), asker.peer);
+        tokio::spawn(async move { inner.admit(mac, peer, words, text).await })
+    };
+    let (status, notice) = match admission.await {
+        Ok(Ok(())) => return pages::redirect(StatusCode::SEE_OTHER, &welcome_url(words, &form)),
+        Ok(Err(error @ Error::Full(_))) => {
+            tracing::warn!("{error}");
+            (StatusCode::SERVICE_UNAVAILABLE, &words.message.full)
+        }
+        Ok(Err(error)) => {
+            tracing::error!("{error}");
+            (StatusCode::SERVICE_UNAVAILABLE, &words.message.failed)
+        }
+        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, &words.message.failed),
+    };
+    inner.counts.refused.fetch_add(1, Relaxed);
+    terms_page(&inner, &asker, words, status, Some(notice), &form)
+}
+
+fn welcome_url(words: &Words, form: &Parameters) -> String {
+    match (&form.to, &form.sig) {
+        (Some(to), Some(sig)) => format!("/welcome?lang={}&to={}&sig={}", words.code, escape(to), escape(sig)),
+        _ => format!("/welcome?lang={}", words.code),
+    }
+}
+
+/// Says that it worked, and goes on to what was wanted.
+async fn welcome(
+    State(inner): Portal,
+    Extension(asker): Extension<Asker>,
+    query: Result<Query<Parameters>, QueryRejection>,
+    headers: HeaderMap,
+) -> Response {
+    let query = query.map(|Query(query)| query).unwrap_or_default();
+    let words = words_for(&inner, query.lang.as_deref(), &headers);
+    let Who::Guest(_, left) = asker.who else {
+        return pages::redirect(StatusCode::SEE_OTHER, &format!("/?lang={}", words.code));
+    };
+    let wanted = wanted(&inner, &asker, &query);
+    let kept =
+        wanted.as_ref().map(|(wanted, sig)| format!("&to={}&sig={sig}", escape(wanted.url()))).unwrap_or_default();
+    let status_url = inner.settings.url("/");
+    let page = WelcomePage {
+        frame: Frame::new(&inner, words, Some(("/welcome", &kept))),
+        text: fill(&words.welcome.text, &[("time", &words.span(left))]),
+        bookmark: fill(&words.welcome.bookmark, &[("url", status_url.trim_end_matches('/'))]),
+        go_on: wanted
+            .as_ref()
+            .map(|(wanted, _)| (wanted.url().to_owned(), fill(&words.welcome.go_on, &[("site", &wanted.site())]))),
+    };
+    let response = pages::close(pages::page(StatusCode::OK, words, &page));
+    match wanted {
+        // At once: a delay would be a time limit on reading (WCAG 2.2, success criterion 2.2.1, technique H76).
+        Some((wanted, _)) if inner.uplink_works() => pages::refresh(response, Duration::ZERO, wanted.url()),
+        _ => response,
+    }
+}
+
+/// Ends the session of the device that sent the form.
+async fn leave(State(inner): Portal, Extension(asker): Extension<Asker>, request: Request) -> Response {
+    let headers = request.headers().clone();
+    let ours = is_own_form(&asker, &headers);
+    let form = match form(request).await {
+        Ok(form) => form,
+        Err(status) => return unread(&inner, status, &headers),
+    };
+    let words = words_for(&inner, form.lang.as_deref(), &headers);
+    let left = pages::redirect(StatusCode::SEE_OTHER, &format!("/?lang={}&left=1", words.code));
+    let Who::Guest(mac, _) = asker.who else { return left };
+    if !ours || !inner.verify(form.token.as_deref().unwrap_or(""), Purpose::Leave, mac) {
+        return pages::redirect(StatusCode::SEE_OTHER, &format!("/?lang={}", words.code));
+    }
+    let end = {
+        let inner = inner.clone();
+        tokio::spawn(async move { inner.expel(mac).await })
+    };
+    match end.await {
+        Ok(Ok(_)) => left,
+        Ok(Err(error)) => {
+            tracing::error!("{error}");
+            message(&inner, words, StatusCode::SERVICE_UNAVAILABLE, &words.message.failed)
+        }
+        Err(_) => message(&inner, words, StatusCode::INTERNAL_SERVER_ERROR, &words.message.failed),
+    }
+}
+
+/// Whether the browser, where it tells, tells that the form is one of our own pages.
+fn is_own_form(asker: &Asker, headers: &HeaderMap) -> bool {
+    let scheme = if asker.secure { "https://" } else { "http://" };
+    let same_origin = |origin: &str| {
+        origin.strip_prefix(scheme).and_then(Host::parse).is_some_and(|origin| {
+            let port = if asker.secure { 443 } else { 80 };
+            origin.site == asker.host.site && origin.port.unwrap_or(port) == asker.host.port.unwrap_or(port)
+        })
+    };
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    let mut sites = headers.get_all("sec-fetch-site").iter();
+    origins.all(|origin| origin.to_str().is_ok_and(same_origin))
+        && sites.all(|site| site == "same-origin" || site == "none")
+}
+
+/// The form of a request, in time and within bounds; else the status to answer with.
+async fn form(request: Request) -> Result<Parameters, StatusCode> {
+    match tokio::time::timeout(BODY_TIME, Form::from_request(request, &())).await {
+        Ok(Ok(Form(form))) => Ok(form),
+        Ok(Err(rejection)) => Err(rejection.status()),
+        Err(_) => Err(StatusCode::REQUEST_TIMEOUT),
+    }
+}
+
+/// The answer to a form that could not be read.
+fn unread(inner: &Inner, status: StatusCode, headers: &HeaderMap) -> Response {
+    let words = words_for(inner, None, headers);
+    pages::close(message(inner, words, status, &words.message.bad_request))
+}
+
+async fn captive_api(State(inner): Portal, Extension(asker): Extension<Asker>) -> Response {
+    api::answer(&inner, asker.who, asker.secure)
+}
+
+async fn favicon() -> Response {
+    pages::response(StatusCode::NO_CONTENT, "image/x-icon", Body::empty())
+}
+
+async fn not_found(State(inner): Portal, headers: HeaderMap) -> Response {
+    let words = words_for(&inner, None, &headers);
+    message(&inner, words, StatusCode::NOT_FOUND, &words.message.not_found)
+}
+
+async fn not_allowed(State(inner): Portal, headers: HeaderMap) -> Response {
+    let words = words_for(&inner, None, &headers);
+    message(&inner, words, StatusCode::METHOD_NOT_ALLOWED, &words.message.bad_request)
+}
