@@ -1,0 +1,7 @@
+//! The portal over real sockets, as devices see it.
+
+mod bounds;
+mod flows;
+mod hotspot;
+mod pages;
+mod requests;
