@@ -1,0 +1,152 @@
+//! The gateway's configuration, as an admin would write it. The only place of the lab that knows its format.
+
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, chown},
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+
+use crate::{
+    error::{Doing, LabError},
+    inside::processes::GATEWAY_OWNER,
+    options::{Ipv6, Isolation, Options},
+    plan,
+};
+
+#[derive(Serialize)]
+struct Config {
+    version: u32,
+    site: &'static str,
+    state: PathBuf,
+    run: PathBuf,
+    policy: &'static str,
+    network: Network,
+    dns: Dns,
+    portal: Portal,
+    guard: Socket,
+    control: Socket,
+}
+
+#[derive(Serialize)]
+struct Network {
+    guests: &'static str,
+    uplink: [&'static str; 1],
+    ipv6: &'static str,
+}
+
+#[derive(Serialize)]
+struct Dns {
+    upstreams: [String; 2],
+}
+
+#[derive(Serialize)]
+struct Portal {
+    name: &'static str,
+    organisation: &'static str,
+    contact: &'static str,
+    session: &'static str,
+    tls: Tls,
+}
+
+#[derive(Serialize)]
+struct Tls {
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Socket {
+    socket: PathBuf,
+}
+
+/// Where the configuration of the lab in this folder is.
+pub fn path(folder: &Path) -> PathBuf {
+    folder.join("gateway.toml")
+}
+
+/// Where its policy is.
+pub fn policy_path(folder: &Path) -> PathBuf {
+    folder.join("policy.toml")
+}
+
+/// Where the gateway takes orders.
+pub fn control_socket(folder: &Path) -> PathBuf {
+    folder.join("run/control.sock")
+}
+
+/// Writes configuration, policy and the folders they name.
+pub(crate) fn write(folder: &Path, options: &Options) -> Result<(), LabError> {
+    let (state, run) = (folder.join("state"), folder.join("run"));
+    for made in [&state, &run] {
+        fs::create_dir_all(made).doing(|| format!("making {}", made.display()))?;
+    }
+    let config = Config {
+        version: 1,
+        site: plan::SITE,
+        policy: "policy.toml",
+        network: Network {
+            guests: "guests",
+            uplink: ["wan0"],
+            ipv6: match options.ipv6 {
+                Ipv6::Routed => "routed",
+                Ipv6::Nat66 => "nat66",
+                Ipv6::Off => "off",
+            },
+        },
+        dns: Dns { upstreams: [format!("{}:53", plan::UPSTREAM_V4), format!("[{}]:53", plan::UPSTREAM_V6)] },
+        portal: Portal {
+            name: plan::PORTAL,
+            organisation: "Bashkia Tiranë",
+            contact: "wifi@tirana.example",
+            session: "8h",
+            tls: certify(folder)?,
+        },
+        guard: Socket { socket: run.join("guard.sock") },
+        control: Socket { socket: control_socket(folder) },
+        state: state.clone(),
+        run: run.clone(),
+    };
+    let text = toml::to_string(&config).map_err(std::io::Error::other).doing(|| "writing gateway.toml".into())?;
+    fs::write(path(folder), text).doing(|| format!("writing {}", path(folder).display()))?;
+    write_policy(folder, options)?;
+    if options.isolation == Isolation::Root {
+        give_away(folder, &[state, run, folder.join("portal.key")])?;
+    }
+    Ok(())
+}
+
+/// A certificate for the portal's name; guests that check it are given `portal.pem` to trust.
+fn certify(folder: &Path) -> Result<Tls, LabError> {
+    let doing = || "making the portal's certificate".to_owned();
+    let made = rcgen::generate_simple_self_signed([plan::PORTAL.to_owned()]);
+    let made = made.map_err(std::io::Error::other::<rcgen::Error>).doing(doing)?;
+    let tls = Tls { certificate: folder.join("portal.pem"), key: folder.join("portal.key") };
+    fs::write(&tls.certificate, made.cert.pem()).doing(doing)?;
+    fs::write(&tls.key, made.signing_key.serialize_pem()).doing(doing)?;
+    Ok(tls)
+}
+
+/// Puts the policy where the configuration says, and the lists where the policy says.
+fn write_policy(folder: &Path, options: &Options) -> Result<(), LabError> {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    let of_lists = if options.lists.is_some() { "policy-public-lists.toml" } else { "policy.toml" };
+    let policy = options.policy.clone().unwrap_or_else(|| shipped.join(of_lists));
+    let lists = options.lists.clone().unwrap_or_else(|| shipped.join("lists"));
+    let lists = lists.canonicalize().doing(|| format!("finding the folder of lists {}", lists.display()))?;
+    let text = fs::read(&policy).doing(|| format!("reading {}", policy.display()))?;
+    fs::write(policy_path(folder), text).doing(|| format!("writing {}", policy_path(folder).display()))?;
+    // The policy names its lists from where it is: `lists/…`.
+    let link = folder.join("lists");
+    std::os::unix::fs::symlink(&lists, &link).doing(|| format!("linking {}", link.display()))
+}
+
+/// The daemon's account must be able to reach the folder and to write what is its own.
+fn give_away(folder: &Path, own: &[PathBuf]) -> Result<(), LabError> {
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).doing(|| format!("opening {}", folder.display()))?;
+    for path in own {
+        chown(path, Some(GATEWAY_OWNER), Some(GATEWAY_OWNER)).doing(|| format!("giving {} away", path.display()))?;
+    }
+    Ok(())
+}
