@@ -1,0 +1,562 @@
+//! One message, from its bytes to the bytes of the reply. UDP and TCP, fast and slow path all come through here, so they cannot
+//! answer differently.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+};
+
+use arc_swap::ArcSwap;
+use sheshi_policy::{Action, BlockAnswer, Directory, Reason, Verdict};
+
+use crate::{
+    Clients, PortalAddresses,
+    answer::each_name,
+    cache::{Cache, Entry},
+    guard,
+    limits::{Place, Places, Rates},
+    local::{LOOPBACK4, LOOPBACK6, Local, Locals},
+    reply::{self, BLOCK_TTL, LOCAL_TTL, Reply, STRANGER_TTL, Transport, ede},
+    stats::{Count, Tally},
+    texts::Texts,
+    views::{Snapshot, Views},
+    wire::{self, Name, Parsed, Query, Question, rcode, rtype},
+};
+
+/// Which listener a message came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// For admitted clients.
+    Guests,
+    /// For strangers: nothing that comes in here is ever asked of an upstream.
+    Strangers,
+}
+
+/// Where a message came from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asker {
+    pub(crate) peer: SocketAddr,
+    pub(crate) transport: Transport,
+    pub(crate) door: Door,
+}
+
+/// What one message is answered by: the time, the policy and the directory that are in force, taken once.
+pub(crate) struct Turn<'a> {
+    /// Milliseconds of the room's monotonic clock.
+    pub(crate) now: u64,
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) directory: Option<&'a Directory>,
+    pub(crate) tally: &'a Tally,
+    pub(crate) texts: &'a mut Texts,
+    /// What came of asking upstream; empty the first time round.
+    pub(crate) fetched: &'a [Fetched],
+    /// Steps taken, for the test of their order.
+    #[cfg(test)]
+    pub(crate) steps: Vec<&'static str>,
+}
+
+impl Turn<'_> {
+    fn step(&mut self, _name: &'static str) {
+        #[cfg(test)]
+        self.steps.push(_name);
+    }
+
+    fn seconds(&self) -> u32 {
+        (self.now / 1000) as u32
+    }
+}
+
+/// What came of asking upstream.
+#[derive(Debug, Clone)]
+pub(crate) struct Fetched {
+    pub(crate) question: Question,
+    pub(crate) entry: Arc<Entry>,
+    /// Expired, but no upstream answered in time.
+    pub(crate) stale: bool,
+}
+
+/// What is to be done with a message.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// Send this many bytes of the buffer.
+    Reply(usize),
+    /// Nothing.
+    Ignore,
+    /// Ask upstream, on behalf of this client, and come back with the answer.
+    Ask(Box<Question>, u64),
+}
+
+/// What is known about the question, or about the name that it was rewritten to.
+struct Known {
+    entry: arc_swap::Guard<Option<Arc<Entry>>>,
+    stale: bool,
+    target: Option<Name>,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Who {
+    Stranger,
+    /// Number of its view, and what its questions are counted by.
+    Client(usize, u64),
+}
+
+/// A reply or decision that ends the walk.
+type Ended<T> = Result<T, Step>;
+
+/// What all threads share.
+pub(crate) struct Core {
+    pub(crate) views: Views,
+    pub(crate) clients: Clients,
+    pub(crate) cache: Cache,
+    pub(crate) locals: Locals,
+    pub(crate) rates: Option<Rates>,
+    pub(crate) waiting: Places<u64>,
+    pub(crate) portal: PortalAddresses,
+    pub(crate) portal_name: Option<Name>,
+    /// Addresses of the gateway itself.
+    pub(crate) ours: Vec<IpAddr>,
+    /// Names that may lead into this network.
+    pub(crate) private_names: Vec<Name>,
+    pub(crate) seed: u64,
+}
+
+impl Core {
+    /// The directory in force, where there is one.
+    pub(crate) fn directory(&self) -> Option<arc_swap::Guard<Arc<Directory>>> {
+        match &self.clients {
+            Clients::Directory(directory) => Some(ArcSwap::load(directory)),
+            Clients::Everyone { .. } => None,
+        }
+    }
+
+    /// A place among the questions under way.
+    pub(crate) fn wait(&self, client: u64) -> Option<Place<u64>> {
+        self.waiting.take(client)
+    }
+
+    /// Answers one message into `out`, which must hold the transport's largest reply.
+    pub(crate) fn answer(&self, turn: &mut Turn<'_>, asker: &Asker, message: &[u8], out: &mut [u8]) -> Step {
+        match self.walk(turn, asker, message, out) {
+            Ok(step) | Err(step) => step,
+        }
+    }
+
+    /// The pipeline. Each line may end it.
+    fn walk(&self, turn: &mut Turn<'_>, asker: &Asker, message: &[u8], out: &mut [u8]) -> Ended<Step> {
+        // Parsing comes first: it is pure, cheap, and what is not a query never costs anything else.
+        let parsed = self.parse(turn, asker, message)?;
+        // The rate is taken by address alone, before anything in the message can change what we do, refusals included.
+        self.limit(turn, asker)?;
+        // Then what no client may have from us, whoever it is (RFC 8906).
+        let query = self.offered(turn, asker, parsed, message, out)?;
+        // Who asks comes before any name is looked at: a stranger's name must not reach policy, cache or upstream.
+        let (view, client) = self.who(turn, asker, &query, out)?;
+        // Local names go before policy: no list can take the portal away, and no upstream hears of them.
+        self.local(turn, asker, &query, out)?;
+        // The verdict goes before the cache: a blocked name is blocked whatever is cached, and costs no upstream anything.
+        let verdict = self.verdict(turn, &query, view);
+        let target = self.carry_out(turn, asker, &query, &verdict, out)?;
+        // The cache holds what upstreams said, never what we made of it.
+        let known = self.known(turn, asker, &query, target, client, out)?;
+        // The answer is judged on its way out, each time anew: aliases, service targets, addresses.
+        let known = self.filter(turn, asker, &query, view, &verdict, known, client, out)?;
+        // Only now is anything written that came from outside.
+        Ok(self.reply(turn, asker, &query, &known, out))
+    }
+
+    fn parse<'m>(&self, turn: &mut Turn<'_>, asker: &Asker, message: &'m [u8]) -> Ended<Parsed<'m>> {
+        turn.step("parse");
+        // Ports of services that answer anything: a forged source would make two servers talk for ever.
+        let loops = matches!(asker.peer.port(), 0 | 7 | 13 | 17 | 19 | 53);
+        match wire::parse(message) {
+            Parsed::Ignore => Err(dropped(turn)),
+            _ if loops && asker.transport == Transport::Udp => Err(dropped(turn)),
+            parsed => Ok(parsed),
+        }
+    }
+
+    fn limit(&self, turn: &mut Turn<'_>, asker: &Asker) -> Ended<()> {
+        turn.step("limit");
+        // The second time round the query has been paid for.
+        match &self.rates {
+            Some(rates) if turn.fetched.is_empty() && !rates.take(self.client_key(asker), turn.now) => {
+                Err(dropped(turn))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn offered<'m>(
+        &self,
+        turn: &mut Turn<'_>,
+        asker: &Asker,
+        parsed: Parsed<'m>,
+        message: &[u8],
+        out: &mut [u8],
+    ) -> Ended<Query<'m>> {
+        turn.step("offered");
+        if turn.fetched.is_empty() {
+            turn.tally.count(Count::Queries);
+        }
+        let query = match parsed {
+            Parsed::Query(query) => query,
+            Parsed::Ignore => return Err(Step::Ignore),
+            Parsed::Refuse(code) => {
+                turn.tally.count(Count::Refused);
+                return Err(Step::Reply(reply::refuse(message, code, out)));
+            }
+        };
+        let code = if query.edns.is_some_and(|edns| edns.version != 0) {
+            rcode::BADVERS
+        } else if query.class != 1 || (249..=254).contains(&query.question.qtype) {
+            // Other classes, version.bind among them; transfers, TKEY, TSIG and the obsolete mail types.
+            rcode::REFUSED
+        } else {
+            return Ok(query);
+        };
+        turn.tally.count(Count::Refused);
+        Err(Step::Reply(Reply::new(&query, asker.transport, out).finish(code)))
+    }
+
+    fn who(&self, turn: &mut Turn<'_>, asker: &Asker, query: &Query<'_>, out: &mut [u8]) -> Ended<(usize, u64)> {
+        turn.step("who");
+        match self.asker(turn, asker) {
+            Who::Client(view, client) => Ok((view, client)),
+            Who::Stranger => Err(self.stranger(turn, asker, query, out)),
+        }
+    }
+
+    fn asker(&self, turn: &Turn<'_>, asker: &Asker) -> Who {
+        if asker.door == Door::Strangers {
+            return Who::Stranger;
+        }
+        let address = asker.peer.ip();
+        match (&self.clients, turn.directory) {
+            (Clients::Everyone { group: Some(group) }, _) => {
+                Who::Client(turn.snapshot.by_name(group), self.client_key(asker))
+            }
+            (Clients::Everyone { group: None }, _) => {
+                Who::Client(turn.snapshot.by_network(address), self.client_key(asker))
+            }
+            (Clients::Directory(_), Some(directory)) => match directory.client(address) {
+                // A device is one client, however many addresses it gives itself.
+                Some(client) => {
+                    let [a, b, c, d, e, f] = client.mac.0;
+                    let key = u64::from_be_bytes([0, 1, a, b, c, d, e, f]);
+                    Who::Client(turn.snapshot.by_name(&client.group), key)
+                }
+                None => Who::Stranger,
+            },
+            (Clients::Directory(_), None) => Who::Stranger,
+        }
+    }
+
+    /// What a client's rate is counted by: its address.
+    fn client_key(&self, asker: &Asker) -> u64 {
+        match asker.peer.ip().to_canonical() {
+            IpAddr::V4(v4) => u64::from(u32::from(v4)) | 1 << 40,
+            IpAddr::V6(v6) => {
+                let [high, low] = [(u128::from(v6) >> 64) as u64, u128::from(v6) as u64];
+                high.rotate_left(29).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ low ^ self.seed
+            }
+        }
+    }
+
+    /// Every name is the portal, for a moment; nothing else exists, and nothing is said not to exist: a "no such name" would be
+    /// remembered past admission.
+    fn stranger(&self, turn: &mut Turn<'_>, asker: &Asker, query: &Query<'_>, out: &mut [u8]) -> Step {
+        turn.step("stranger");
+        turn.tally.count(Count::Stranger);
+        let reply = Reply::new(query, asker.transport, out);
+        if self.locals.is_signal(&query.question.name) {
+            // No address is as good as no name to who looks for a signal.
+            return Step::Reply(no_data(reply, STRANGER_TTL));
+        }
+        Step::Reply(self.portal(reply, query.question.qtype, STRANGER_TTL))
+    }
+
+    /// The portal's address of the type asked for, or no data.
+    fn portal(&self, mut reply: Reply<'_>, qtype: u16, ttl: u32) -> usize {
+        let address = match qtype {
+            rtype::A => self.portal.v4.map(IpAddr::V4),
+            rtype::AAAA => self.portal.v6.map(IpAddr::V6),
+            _ => None,
+        };
+        match address {
+            Some(address) => {
+                reply.address(address, ttl);
+                reply.finish(rcode::NOERROR)
+            }
+            None => no_data(reply, ttl),
+        }
+    }
+
+    fn local(&self, turn: &mut Turn<'_>, asker: &Asker, query: &Query<'_>, out: &mut [u8]) -> Ended<()> {
+        turn.step("local");
+        let name = &query.question.name;
+        let is_portal = self.portal_name.as_ref() == Some(name);
+        let local = if is_portal { None } else { self.locals.find(name, query.last_label) };
+        if !is_portal && local.is_none() {
+            return Ok(());
+        }
+        turn.tally.count(Count::Local);
+        let mut reply = Reply::new(query, asker.transport, out);
+        Err(Step::Reply(match local {
+            None => self.portal(reply, query.question.qtype, BLOCK_TTL),
+            Some(Local::NoName) => {
+                reply.own_soa(LOCAL_TTL);
+                reply.finish(rcode::NXDOMAIN)
+            }
+            Some(Local::Loopback) if matches!(query.question.qtype, rtype::A | rtype::AAAA) => {
+                let v4 = query.question.qtype == rtype::A;
+                reply.address(if v4 { LOOPBACK4.into() } else { LOOPBACK6.into() }, LOCAL_TTL);
+                reply.finish(rcode::NOERROR)
+            }
+            Some(Local::NoData | Local::Loopback) => no_data(reply, LOCAL_TTL),
+        }))
+    }
+
+    fn verdict(&self, turn: &mut Turn<'_>, query: &Query<'_>, view: usize) -> Verdict {
+        turn.step("verdict");
+        turn.snapshot.compiled.decide(query.question.name.as_bytes(), turn.snapshot.view(view))
+    }
+
+    /// Does what the verdict says. Goes on with the name whose answer is wanted, when it is not the question's own.
+    fn carry_out(
+        &self,
+        turn: &mut Turn<'_>,
+        asker: &Asker,
+        query: &Query<'_>,
+        verdict: &Verdict,
+        out: &mut [u8],
+    ) -> Ended<Option<Name>> {
+        turn.step("carry out");
+        match &verdict.action {
+            Action::Allow => Ok(None),
+            Action::Block(how) => Err(self.block(turn, asker, query, *how, &verdict.reason, out)),
+            Action::Addresses(addresses) => Err(self.fixed(turn, asker, query, addresses, out)),
+            Action::Alias(target) => match Name::parse(target) {
+                // An alias to itself is the name itself.
+                Some(target) if target == query.question.name => Ok(None),
+                Some(target) => Ok(Some(target)),
+                // A target that is not a name comes from a broken policy: closed.
+                None => Err(self.block(turn, asker, query, BlockAnswer::Nxdomain, &verdict.reason, out)),
+            },
+        }
+    }
+
+    /// The block answer of `reason`'s category, the same for every type, with the reason for clients that can read it.
+    fn block(
+        &self,
+        turn: &mut Turn<'_>,
+        asker: &Asker,
+        query: &Query<'_>,
+        how: BlockAnswer,
+        reason: &Reason,
+        out: &mut [u8],
+    ) -> Step {
+        turn.tally.count(Count::Blocked);
+        if let Some(category) = reason.category {
+            turn.tally.count_category(category.0);
+        }
+        let mut reply = Reply::new(query, asker.transport, out);
+        let qtype = query.question.qtype;
+        let portal = match qtype {
+            rtype::A => self.portal.v4.map(IpAddr::V4),
+            rtype::AAAA => self.portal.v6.map(IpAddr::V6),
+            _ => None,
+        };
+        let (code, address) = match (how, qtype) {
+            (BlockAnswer::Nxdomain, _) => (rcode::NXDOMAIN, None),
+            (BlockAnswer::NullAddress, rtype::A) => (rcode::NOERROR, Some(Ipv4Addr::UNSPECIFIED.into())),
+            (BlockAnswer::NullAddress, rtype::AAAA) => (rcode::NOERROR, Some(Ipv6Addr::UNSPECIFIED.into())),
+            (BlockAnswer::NullAddress, _) => (rcode::NOERROR, None),
+            (BlockAnswer::BlockPage, _) => (rcode::NOERROR, portal),
+        };
+        match address {
+            Some(address) => reply.address(address, BLOCK_TTL),
+            None => reply.own_soa(BLOCK_TTL),
+        }
+        if query.edns.is_some() {
+            let (ede, text) = turn.texts.get(turn.snapshot, reason);
+            reply.explain(ede, text);
+        }
+        Step::Reply(reply.finish(code))
+    }
+
+    /// Fixed addresses of the policy; other types have no data.
+    fn fixed(&self, turn: &Turn<'_>, asker: &Asker, query: &Query<'_>, addresses: &[IpAddr], out: &mut [u8]) -> Step {
+        turn.tally.count(Count::Rewritten);
+        let mut reply = Reply::new(query, asker.transport, out);
+        let wanted = addresses.iter().filter(|address| match query.question.qtype {
+            rtype::A => address.is_ipv4(),
+            rtype::AAAA => address.is_ipv6(),
+            _ => false,
+        });
+        let mut any = false;
+        for address in wanted {
+            reply.address(*address, BLOCK_TTL);
+            any = true;
+        }
+        Step::Reply(if any { reply.finish(rcode::NOERROR) } else { no_data(reply, BLOCK_TTL) })
+    }
+
+    /// What is known about the name: just fetched, or cached. Ends in a question for an upstream when nothing is.
+    fn known(
+        &self,
+        turn: &mut Turn<'_>,
+        asker: &Asker,
+        query: &Query<'_>,
+        target: Option<Name>,
+        client: u64,
+        out: &mut [u8],
+    ) -> Ended<Known> {
+        turn.step("known");
+        if query.question.qtype == rtype::ANY {
+            // One record instead of everything: nothing to amplify, nothing to ask for (RFC 8482).
+            turn.tally.count(Count::Local);
+            let mut reply = Reply::new(query, asker.transport, out);
+            reply.minimal_any();
+            return Err(Step::Reply(reply.finish(rcode::NOERROR)));
+        }
+        if !query.recursion_desired {
+            // Only what is cached could answer, and that would tell who asks what the others looked at.
+            turn.tally.count(Count::Refused);
+            let mut reply = Reply::new(query, asker.transport, out);
+            reply.explain(ede::NOT_AUTHORITATIVE, b"");
+            return Err(Step::Reply(reply.finish(rcode::REFUSED)));
+        }
+        let question = match target {
+            Some(name) => Question { name, ..query.question },
+            None => query.question,
+        };
+        let (entry, stale) = match turn.fetched.iter().find(|fetched| fetched.question == question) {
+            Some(fetched) => (arc_swap::Guard::from_inner(Some(fetched.entry.clone())), fetched.stale),
+            None => match self.cache.find(&question) {
+                Some(entry) if entry.as_ref().is_some_and(|entry| entry.is_fresh(turn.seconds())) => {
+                    turn.tally.count(Count::CacheHits);
+                    (entry, false)
+                }
+                // An upstream has just failed to renew it: not everybody waits for the next attempt.
+                Some(entry) if entry.as_ref().is_some_and(|entry| entry.is_spared(turn.seconds())) => {
+                    turn.tally.count(Count::CacheHits);
+                    (entry, true)
+                }
+                _ => return Err(Step::Ask(Box::new(question), client)),
+            },
+        };
+        match &*entry {
+            Some(known) if !known.is_failure() => Ok(Known { entry, stale, target }),
+            _ => {
+                turn.tally.count(Count::Failed);
+                let mut reply = Reply::new(query, asker.transport, out);
+                reply.explain(ede::NO_REACHABLE_AUTHORITY, b"");
+                Err(Step::Reply(reply.finish(rcode::SERVFAIL)))
+            }
+        }
+    }
+
+    /// Holds the answer against the policy. The strongest rule along the chain decides: what a category list says about an alias
+    /// does not beat an admin's allowing the name itself, a locked category does.
+    #[expect(clippy::too_many_arguments, reason = "all of them are what one message is answered by")]
+    fn filter(
+        &self,
+        turn: &mut Turn<'_>,
+        asker: &Asker,
+        query: &Query<'_>,
+        view: usize,
+        verdict: &Verdict,
+        known: Known,
+        client: u64,
+        out: &mut [u8],
+    ) -> Ended<Known> {
+        turn.step("filter");
+        let Some(entry) = known.entry.as_ref() else { return Err(Step::Ignore) };
+        // One entry is judged once for each view and epoch. Behind a rewrite the question's name is another, so it is judged anew.
+        let memo = known.target.is_none();
+        if memo && entry.is_clean(turn.snapshot.epoch, view) {
+            return Ok(known);
+        }
+        let (compiled, holds) = (&turn.snapshot.compiled, turn.snapshot.view(view));
+        let names = each_name(&entry.hops).map(|name| compiled.decide(name, holds));
+        let addresses = entry.addresses.iter().map(|address| compiled.decide_address(*address, holds));
+        let found = names.chain(addresses).find(|found| match &found.action {
+            Action::Allow => false,
+            // Whoever was led to a safe search by us is not led on to the next one.
+            Action::Alias(_) | Action::Addresses(_) if known.target.is_some() => false,
+            _ => found.reason.rule < verdict.reason.rule,
+        });
+        if let Some(found) = found {
+            turn.tally.count(Count::RedecidedInAnswer);
+            // The found name's verdict takes the place of the question's own. A rewrite is followed once.
+            let target = self.carry_out(turn, asker, query, &found, out)?;
+            let known = self.known(turn, asker, query, target, client, out)?;
+            return if known.target.is_some() {
+                self.filter(turn, asker, query, view, &found, known, client, out)
+            } else {
+                Err(self.block(turn, asker, query, BlockAnswer::Nxdomain, &found.reason, out))
+            };
+        }
+        let inside = entry.addresses.iter().any(|address| guard::is_inside(*address, &self.ours));
+        if inside && !self.private_names.iter().any(|zone| query.question.name.is_within(zone)) {
+            turn.tally.count(Count::Rebinding);
+            let mut reply = Reply::new(query, asker.transport, out);
+            reply.own_soa(BLOCK_TTL);
+            reply.explain(ede::BLOCKED, b"{\"j\":\"the name leads to an address inside this network\"}");
+            return Err(Step::Reply(reply.finish(rcode::NOERROR)));
+        }
+        if memo {
+            entry.set_clean(turn.snapshot.epoch, view);
+        }
+        Ok(known)
+    }
+
+    fn reply(&self, turn: &mut Turn<'_>, asker: &Asker, query: &Query<'_>, known: &Known, out: &mut [u8]) -> Step {
+        turn.step("reply");
+        let Some(entry) = known.entry.as_ref() else { return Step::Ignore };
+        let mut reply = Reply::new(query, asker.transport, out);
+        let age = turn.seconds().saturating_sub(entry.stored);
+        match &known.target {
+            None => {
+                turn.tally.count(Count::Allowed);
+                reply.entry(entry, age, known.stale);
+            }
+            Some(target) => {
+                turn.tally.count(Count::Rewritten);
+                // Asked for the alias itself, the alias is the whole answer.
+                let behind = query.question.qtype != rtype::CNAME;
+                reply.alias(target, behind.then_some((&**entry, age, known.stale)));
+            }
+        }
+        if known.stale {
+            turn.tally.count(Count::Stale);
+            reply.explain(ede::STALE, b"");
+        }
+        Step::Reply(reply.finish(entry.rcode))
+    }
+
+    /// Turns a query away because too much is under way.
+    pub(crate) fn turn_away(&self, tally: &Tally, asker: &Asker, message: &[u8], out: &mut [u8]) -> Step {
+        tally.count(Count::OverLimit);
+        match wire::parse(message) {
+            Parsed::Query(query) => {
+                let mut reply = Reply::new(&query, asker.transport, out);
+                reply.explain(ede::OTHER, b"{\"j\":\"too many questions under way\"}");
+                Step::Reply(reply.finish(rcode::SERVFAIL))
+            }
+            _ => Step::Ignore,
+        }
+    }
+}
+
+/// The name exists, the type does not.
+fn no_data(mut reply: Reply<'_>, ttl: u32) -> usize {
+    reply.own_soa(ttl);
+    reply.finish(rcode::NOERROR)
+}
+
+fn dropped(turn: &Turn<'_>) -> Step {
+    turn.tally.count(Count::Dropped);
+    Step::Ignore
+}

@@ -1,0 +1,256 @@
+// Batches of datagrams in one system call, with the address each was sent to: no safe crate wraps `recvmmsg` and `sendmmsg`
+// without allocating for each batch. Everything unsafe about sockets is in this file.
+#![allow(unsafe_code)]
+
+//! UDP sockets of the listeners.
+
+use std::{
+    io, mem,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket},
+    os::fd::{AsRawFd, RawFd},
+    ptr,
+    time::Duration,
+};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::wire::MAX_UDP;
+
+/// Datagrams in a batch.
+pub(crate) const BATCH: usize = 32;
+/// Longest query taken over UDP: honest ones have a few dozen bytes.
+const LONGEST_QUERY: usize = 2048;
+/// Room for one IP_PKTINFO or IPV6_PKTINFO control message: 16 bytes of header, 20 of content, aligned.
+const CONTROL: usize = 64;
+/// How long a thread waits for a datagram before it looks whether it is to stop.
+const WAIT: Duration = Duration::from_millis(200);
+/// Kernel buffer asked for; a burst waits there while a batch is answered.
+const KERNEL_BUFFER: usize = 4 << 20;
+
+/// Opens a socket at `address`, which may not exist on this machine yet. Several can share one address: the kernel spreads
+/// clients over them.
+pub(crate) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_reuse_port(true)?;
+    match address {
+        SocketAddr::V4(_) => socket.set_freebind_v4(true)?,
+        SocketAddr::V6(_) => {
+            socket.set_only_v6(true)?;
+            socket.set_freebind_v6(true)?;
+        }
+    }
+    // The kernel may cap it; a smaller buffer is no failure.
+    let _ = socket.set_recv_buffer_size(KERNEL_BUFFER);
+    let _ = socket.set_send_buffer_size(KERNEL_BUFFER);
+    socket.set_read_timeout(Some(WAIT))?;
+    socket.bind(&address.into())?;
+    if address.ip().is_unspecified() {
+        tell_destination(socket.as_raw_fd(), address.is_ipv6())?;
+    }
+    Ok(socket.into())
+}
+
+/// Asks for each datagram's destination, so that the reply leaves from the address that was asked.
+fn tell_destination(fd: RawFd, v6: bool) -> io::Result<()> {
+    let (level, option) =
+        if v6 { (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO) } else { (libc::IPPROTO_IP, libc::IP_PKTINFO) };
+    let on: libc::c_int = 1;
+    // SAFETY: `fd` is open for the call's duration; the option's value is a c_int that outlives the call, with its size.
+    let done = unsafe {
+        libc::setsockopt(fd, level, option, ptr::from_ref(&on).cast(), mem::size_of::<libc::c_int>() as libc::socklen_t)
+    };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Where a datagram came from and to: what a reply needs to take the same way back.
+#[derive(Clone, Copy)]
+pub(crate) struct Origin {
+    peer: libc::sockaddr_storage,
+    peer_len: libc::socklen_t,
+    control: Control,
+    control_len: usize,
+}
+
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+struct Control([u8; CONTROL]);
+
+/// Datagrams as they come in and go out: allocated once, used over and over.
+pub(crate) struct Batch {
+    queries: Box<[[u8; LONGEST_QUERY]]>,
+    replies: Box<[[u8; MAX_UDP]]>,
+    peers: Box<[libc::sockaddr_storage]>,
+    controls: Box<[Control]>,
+    /// Vectors and headers are filled anew before each call: pointers never outlive what they point to.
+    vectors: Box<[libc::iovec]>,
+    headers: Box<[libc::mmsghdr]>,
+    /// Length, peer's length, control's length and flags of each datagram received.
+    received: Box<[(usize, libc::socklen_t, usize, libc::c_int)]>,
+    /// Length of each reply; zero for none.
+    lengths: [usize; BATCH],
+}
+
+impl Batch {
+    pub(crate) fn new() -> Self {
+        // SAFETY: sockaddr_storage, iovec and mmsghdr are plain C structures for which all zeroes is a valid value.
+        let (peer, vector, header): (libc::sockaddr_storage, libc::iovec, libc::mmsghdr) = unsafe { mem::zeroed() };
+        Self {
+            queries: vec![[0; LONGEST_QUERY]; BATCH].into(),
+            replies: vec![[0; MAX_UDP]; BATCH].into(),
+            peers: vec![peer; BATCH].into(),
+            controls: vec![Control([0; CONTROL]); BATCH].into(),
+            vectors: vec![vector; BATCH].into(),
+            headers: vec![header; BATCH].into(),
+            received: vec![(0, 0, 0, 0); BATCH].into(),
+            lengths: [0; BATCH],
+        }
+    }
+
+    /// Waits for at least one datagram and takes all that are there, up to a batch; gives how many. Zero after a while without any.
+    #[allow(clippy::unnecessary_cast, reason = "msg_controllen is a u32 with musl")]
+    pub(crate) fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
+        for at in 0..BATCH {
+            self.vectors[at] = libc::iovec { iov_base: self.queries[at].as_mut_ptr().cast(), iov_len: LONGEST_QUERY };
+            let header = &mut self.headers[at].msg_hdr;
+            header.msg_name = ptr::from_mut(&mut self.peers[at]).cast();
+            header.msg_namelen = mem::size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+            header.msg_iov = &raw mut self.vectors[at];
+            header.msg_iovlen = 1;
+            header.msg_control = self.controls[at].0.as_mut_ptr().cast();
+            header.msg_controllen = CONTROL as _;
+            header.msg_flags = 0;
+        }
+        // SAFETY: every header points to one vector, one peer and one control buffer of its own with their true sizes, set just
+        // above; all live in boxes of `self`, which is borrowed for the whole call.
+        let count = unsafe {
+            libc::recvmmsg(
+                socket.as_raw_fd(),
+                self.headers.as_mut_ptr(),
+                BATCH as libc::c_uint,
+                libc::MSG_WAITFORONE as _,
+                ptr::null_mut(),
+            )
+        };
+        if count < 0 {
+            let error = io::Error::last_os_error();
+            return match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted | io::ErrorKind::TimedOut => Ok(0),
+                _ => Err(error),
+            };
+        }
+        let count = count as usize;
+        for at in 0..count {
+            let header = &self.headers[at];
+            self.received[at] = (
+                (header.msg_len as usize).min(LONGEST_QUERY),
+                header.msg_hdr.msg_namelen,
+                (header.msg_hdr.msg_controllen as usize).min(CONTROL),
+                header.msg_hdr.msg_flags,
+            );
+            self.lengths[at] = 0;
+        }
+        Ok(count)
+    }
+
+    /// Who sent datagram `at`; `None` when the address is of no family we serve or the datagram was longer than its buffer.
+    pub(crate) fn peer(&self, at: usize) -> Option<SocketAddr> {
+        if self.received[at].3 & libc::MSG_TRUNC != 0 { None } else { address(&self.peers[at]) }
+    }
+
+    /// Datagram `at` and the buffer for its reply.
+    pub(crate) fn pair(&mut self, at: usize) -> (&[u8], &mut [u8]) {
+        (&self.queries[at][..self.received[at].0], &mut self.replies[at])
+    }
+
+    /// Where datagram `at` came from, for a reply that is sent later.
+    pub(crate) fn origin(&self, at: usize) -> Origin {
+        let (_, peer_len, control_len, _) = self.received[at];
+        Origin { peer: self.peers[at], peer_len, control: self.controls[at], control_len }
+    }
+
+    /// Notes that the reply to datagram `at` is `length` bytes long.
+    pub(crate) fn reply(&mut self, at: usize, length: usize) {
+        self.lengths[at] = length.min(MAX_UDP);
+    }
+
+    /// Sends the replies to the first `count` datagrams. What the kernel does not take is dropped, as the network would.
+    pub(crate) fn send(&mut self, socket: &UdpSocket, count: usize) {
+        let mut filled = 0;
+        for at in 0..count {
+            if self.lengths[at] == 0 {
+                continue;
+            }
+            let (_, peer_len, control_len, _) = self.received[at];
+            self.vectors[filled] =
+                libc::iovec { iov_base: self.replies[at].as_mut_ptr().cast(), iov_len: self.lengths[at] };
+            let header = &mut self.headers[filled].msg_hdr;
+            header.msg_name = ptr::from_mut(&mut self.peers[at]).cast();
+            header.msg_namelen = peer_len;
+            header.msg_iov = &raw mut self.vectors[filled];
+            header.msg_iovlen = 1;
+            // The control message that told the destination, given back, names it as the reply's source.
+            header.msg_control =
+                if control_len == 0 { ptr::null_mut() } else { self.controls[at].0.as_mut_ptr().cast() };
+            header.msg_controllen = control_len as _;
+            header.msg_flags = 0;
+            filled += 1;
+        }
+        let mut sent = 0;
+        while sent < filled {
+            // SAFETY: the headers from `sent` to `filled` were set just above and point to vectors, peers, replies and controls
+            // of `self`, each with its true length; `sent` is less than `filled`, which is at most BATCH.
+            let done = unsafe {
+                libc::sendmmsg(
+                    socket.as_raw_fd(),
+                    self.headers.as_mut_ptr().add(sent),
+                    (filled - sent) as libc::c_uint,
+                    0,
+                )
+            };
+            // An error belongs to the first datagram only: it is left out and the rest goes on.
+            sent += if done > 0 { done as usize } else { 1 };
+        }
+    }
+}
+
+/// Sends one late reply; like any datagram it may be lost.
+pub(crate) fn send_to(socket: &UdpSocket, reply: &[u8], origin: &Origin) {
+    let mut origin = *origin;
+    let mut vector = libc::iovec { iov_base: reply.as_ptr().cast_mut().cast(), iov_len: reply.len() };
+    // SAFETY: msghdr is a plain C structure for which all zeroes is a valid value.
+    let mut header: libc::msghdr = unsafe { mem::zeroed() };
+    header.msg_name = (&raw mut origin.peer).cast();
+    header.msg_namelen = origin.peer_len;
+    header.msg_iov = &raw mut vector;
+    header.msg_iovlen = 1;
+    if origin.control_len != 0 {
+        header.msg_control = origin.control.0.as_mut_ptr().cast();
+        header.msg_controllen = origin.control_len as _;
+    }
+    // SAFETY: the header points to `origin`, `vector` and through it to `reply`, all alive until the call returns; `sendmsg`
+    // only reads them.
+    unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, libc::MSG_DONTWAIT) };
+}
+
+/// The kernel's address as Rust's.
+fn address(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
+    match i32::from(storage.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: the family says that the kernel wrote a sockaddr_in here; storage is larger and aligned for it.
+            let v4 = unsafe { &*ptr::from_ref(storage).cast::<libc::sockaddr_in>() };
+            let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
+            Some(SocketAddrV4::new(ip, u16::from_be(v4.sin_port)).into())
+        }
+        libc::AF_INET6 => {
+            // SAFETY: the family says that the kernel wrote a sockaddr_in6 here; storage is larger and aligned for it.
+            let v6 = unsafe { &*ptr::from_ref(storage).cast::<libc::sockaddr_in6>() };
+            let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
+            Some(SocketAddrV6::new(ip, u16::from_be(v6.sin6_port), 0, v6.sin6_scope_id).into())
+        }
+        _ => None,
+    }
+}
+
+// SAFETY: the raw pointers inside `vectors` and `headers` are rewritten from `self` before every use, so they carry nothing that
+// belongs to the thread that made them.
+unsafe impl Send for Batch {}

@@ -1,0 +1,126 @@
+//! Counts for status and metrics: of answers and of categories, never of clients or names.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use serde::Serialize;
+
+/// Categories a policy can have.
+const CATEGORIES: usize = 128;
+
+macro_rules! counts {
+    ($($(#[$doc:meta])* $name:ident $variant:ident),* $(,)?) => {
+        /// One of the things that are counted.
+        #[derive(Clone, Copy)]
+        pub(crate) enum Count { $($variant),* }
+
+        const COUNTS: usize = [$(Count::$variant),*].len();
+
+        /// What the resolver has done since it started.
+        #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+        pub struct Stats {
+            $($(#[$doc])* pub $name: u64,)*
+            /// Blocked queries by category, by position in the policy's categories; shorter than those when the rest is zero.
+            pub blocked_by_category: Vec<u64>,
+            /// Bytes the cache holds now.
+            pub cache_bytes: u64,
+            /// Questions that wait for an upstream now.
+            pub waiting: u64,
+            /// Open TCP connections now.
+            pub connections: u64,
+        }
+
+        impl Stats {
+            fn add(&mut self, tally: &Tally) {
+                $(self.$name += tally.counts[Count::$variant as usize].load(Relaxed);)*
+            }
+
+            /// Names and values of the plain counts, for metrics.
+            pub fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name)),*].into_iter()
+            }
+        }
+    };
+}
+
+counts! {
+    /// Messages that came in and were answered or handed on.
+    queries Queries,
+    /// Answered from an upstream's words, now or from the cache.
+    allowed Allowed,
+    /// Answered with a block answer.
+    blocked Blocked,
+    /// Blocked or rewritten because of a name or address that the answer led to, not the name asked for. Part of `blocked` or
+    /// `rewritten`.
+    redecided_in_answer RedecidedInAnswer,
+    /// Answers withheld because they pointed into this network. Not part of `blocked`.
+    rebinding Rebinding,
+    /// Rewritten to an alias or to fixed addresses.
+    rewritten Rewritten,
+    /// Answered from tables of our own: portal, signals, special names.
+    local Local,
+    /// Answered as a stranger's.
+    stranger Stranger,
+    /// Refused as malformed or not offered.
+    refused Refused,
+    /// Dropped: over the rate, replies, datagrams from ports that would loop.
+    dropped Dropped,
+    /// Answered without waiting for an upstream.
+    cache_hits CacheHits,
+    /// Had to wait for an upstream.
+    cache_misses CacheMisses,
+    /// Served although expired, because no upstream answered.
+    stale Stale,
+    /// Turned away because too many questions were under way.
+    over_limit OverLimit,
+    /// Failed because no upstream gave a usable answer.
+    failed Failed,
+    /// Questions sent to upstreams.
+    upstream_queries UpstreamQueries,
+    /// Attempts at an upstream that gave no usable answer.
+    upstream_failures UpstreamFailures,
+    /// TCP connections refused or closed because there were too many.
+    connections_refused ConnectionsRefused,
+}
+
+/// One thread's counts.
+pub(crate) struct Tally {
+    counts: [AtomicU64; COUNTS],
+    categories: [AtomicU64; CATEGORIES],
+}
+
+impl Tally {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            counts: [const { AtomicU64::new(0) }; COUNTS],
+            categories: [const { AtomicU64::new(0) }; CATEGORIES],
+        })
+    }
+
+    pub(crate) fn count(&self, what: Count) {
+        self.counts[what as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn count_category(&self, category: u8) {
+        self.categories[usize::from(category) % CATEGORIES].fetch_add(1, Relaxed);
+    }
+}
+
+impl Stats {
+    pub(crate) fn sum(tallies: &[Arc<Tally>]) -> Self {
+        let mut stats = Self::default();
+        let mut categories = vec![0; CATEGORIES];
+        for tally in tallies {
+            stats.add(tally);
+            for (sum, one) in categories.iter_mut().zip(&tally.categories) {
+                *sum += one.load(Relaxed);
+            }
+        }
+        let used = categories.iter().rposition(|count| *count != 0).map_or(0, |last| last + 1);
+        categories.truncate(used);
+        stats.blocked_by_category = categories;
+        stats
+    }
+}

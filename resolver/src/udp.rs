@@ -1,0 +1,82 @@
+//! The fast path: a thread of its own for each UDP socket. What needs no upstream is answered here, batch by batch, without
+//! allocation, lock or task; the rest is handed to the slow path with the way back.
+
+use std::{
+    net::UdpSocket,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
+
+use tokio::runtime::Handle;
+use tracing::warn;
+
+use crate::{
+    pipeline::{Asker, Door, Step, Turn},
+    reply::Transport,
+    server::Shared,
+    sockets::{Batch, send_to},
+    stats::{Count, Tally},
+};
+
+/// Serves one socket until the resolver stops.
+pub(crate) fn serve(shared: &Arc<Shared>, socket: &Arc<UdpSocket>, door: Door, tally: &Tally, runtime: &Handle) {
+    let core = &shared.core;
+    let mut batch = Batch::new();
+    let mut texts = shared.texts();
+    while !shared.stopped.load(Relaxed) {
+        let count = match batch.receive(socket) {
+            Ok(0) => continue,
+            Ok(count) => count,
+            Err(error) => {
+                // Such as a network that went away: the address may come back, so the thread stays.
+                warn!(%error, "cannot receive queries for a moment");
+                std::thread::sleep(std::time::Duration::from_millis(100));
+                continue;
+            }
+        };
+        let now = shared.time.millis();
+        // Loaded once for the batch: policy and directory are swapped whole.
+        let snapshot = core.views.current((now / 1000) as u32);
+        let directory = core.directory();
+        for at in 0..count {
+            let Some(peer) = batch.peer(at) else {
+                tally.count(Count::Dropped);
+                continue;
+            };
+            let asker = Asker { peer, transport: Transport::Udp, door };
+            let (query, reply) = batch.pair(at);
+            let mut turn = Turn {
+                now,
+                snapshot: &snapshot,
+                directory: directory.as_deref().map(|directory| &**directory),
+                tally,
+                texts: &mut texts,
+                fetched: &[],
+                #[cfg(test)]
+                steps: Vec::new(),
+            };
+            match core.answer(&mut turn, &asker, query, reply) {
+                Step::Reply(length) => batch.reply(at, length),
+                Step::Ignore => {}
+                Step::Ask(question, client) => {
+                    let Some(place) = core.wait(client) else {
+                        if let Step::Reply(length) = core.turn_away(tally, &asker, query, reply) {
+                            batch.reply(at, length);
+                        }
+                        continue;
+                    };
+                    let (query, origin) = (query.to_vec(), batch.origin(at));
+                    let (shared, socket) = (shared.clone(), socket.clone());
+                    runtime.spawn(async move {
+                        let mut reply = vec![0; crate::wire::MAX_UDP];
+                        let length = shared.ask(&asker, &query, *question, &mut reply).await;
+                        drop(place);
+                        if let Some(length) = length {
+                            send_to(&socket, &reply[..length], &origin);
+                        }
+                    });
+                }
+            }
+        }
+        batch.send(socket, count);
+    }
+}

@@ -1,0 +1,166 @@
+//! Asking upstreams, through hickory: a fresh random port and id for each attempt, the question's letters in random case, and
+//! whatever does not match is ignored until the deadline.
+//!
+//! Upstreams are asked in the order the admin gave, those that lately failed last.
+
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
+    time::Duration,
+};
+
+use hickory_net::{
+    DnsHandle, NetError,
+    runtime::TokioRuntimeProvider,
+    tcp::TcpClientStream,
+    udp::UdpClientStream,
+    xfer::{DnsRequestSender, FirstAnswer},
+};
+use hickory_proto::{
+    op::{DnsRequest, DnsRequestOptions, Query},
+    rr::{DNSClass, Name as HickoryName, RecordType},
+    serialize::binary::BinDecodable,
+};
+use tokio::time::{Instant, timeout_at};
+use tracing::debug;
+
+use crate::{
+    answer::{Answer, Unusable, reduce},
+    stats::{Count, Tally},
+    wire::{MAX_UDP, Question},
+};
+
+/// A resolver that questions are forwarded to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Upstream {
+    /// Where it listens, over UDP and TCP.
+    pub address: SocketAddr,
+}
+
+impl From<SocketAddr> for Upstream {
+    fn from(address: SocketAddr) -> Self {
+        Self { address }
+    }
+}
+
+/// How long a client waits for all attempts together.
+const DEADLINE: Duration = Duration::from_millis(3000);
+/// How long one upstream has over UDP before the next is asked.
+const ATTEMPT: Duration = Duration::from_millis(800);
+/// How long an upstream over TCP.
+const STREAM: Duration = Duration::from_millis(1500);
+/// Datagrams sent in one attempt at most, a third of a second apart.
+const SENDS: u8 = 2;
+/// How long an upstream that failed is asked last, in seconds. It is back soon after it answers again.
+const SHUNNED: u32 = 2;
+
+/// Why one upstream gave no answer.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("{0}")]
+    Net(#[from] NetError),
+    #[error("{0}")]
+    Unusable(#[from] Unusable),
+    #[error("no answer in time")]
+    Late,
+}
+
+struct Server {
+    address: SocketAddr,
+    /// Until when it is asked last, in seconds of the room's clock.
+    shunned: AtomicU32,
+}
+
+/// The upstreams and what is known about their health.
+pub(crate) struct Upstreams {
+    servers: Vec<Server>,
+    provider: TokioRuntimeProvider,
+}
+
+impl Upstreams {
+    pub(crate) fn new(upstreams: &[Upstream]) -> Self {
+        let servers = upstreams.iter().map(|upstream| Server { address: upstream.address, shunned: AtomicU32::new(0) });
+        Self { servers: servers.collect(), provider: TokioRuntimeProvider::new() }
+    }
+
+    /// Asks until one gives a usable answer or the deadline has passed. `now` is in seconds.
+    pub(crate) async fn ask(&self, question: &Question, now: u32, tally: &Tally) -> Option<Answer> {
+        let deadline = Instant::now() + DEADLINE;
+        let mut order: Vec<&Server> = self.servers.iter().collect();
+        order.sort_by_key(|server| server.shunned.load(Relaxed) > now);
+        // A second round, for the datagram that was lost at the only upstream.
+        for server in order.iter().chain(&order) {
+            if Instant::now() >= deadline {
+                break;
+            }
+            match self.attempt(server.address, question, deadline, tally).await {
+                Ok(answer) => {
+                    server.shunned.store(0, Relaxed);
+                    return Some(answer);
+                }
+                Err(failure) => {
+                    tally.count(Count::UpstreamFailures);
+                    debug!(upstream = %server.address, %failure, "upstream gave no usable answer");
+                    server.shunned.store(now + SHUNNED, Relaxed);
+                }
+            }
+        }
+        None
+    }
+
+    /// One upstream: over UDP, and over TCP when the answer was cut or somebody seems to be forging.
+    async fn attempt(
+        &self,
+        address: SocketAddr,
+        question: &Question,
+        deadline: Instant,
+        tally: &Tally,
+    ) -> Result<Answer, Failure> {
+        tally.count(Count::UpstreamQueries);
+        let until = deadline.min(Instant::now() + ATTEMPT);
+        let datagram = timeout_at(until, self.datagram(address, question)).await.map_err(|_| Failure::Late)?;
+        match datagram.map_err(Failure::Net).and_then(|bytes| Ok(reduce(&bytes, question)?)) {
+            Err(
+                Failure::Unusable(Unusable::Truncated) | Failure::Net(NetError::QueryCaseMismatch | NetError::Proto(_)),
+            ) => {
+                tally.count(Count::UpstreamQueries);
+                let until = deadline.min(Instant::now() + STREAM);
+                let bytes = timeout_at(until, self.stream(address, question)).await.map_err(|_| Failure::Late)??;
+                Ok(reduce(&bytes, question)?)
+            }
+            result => result,
+        }
+    }
+
+    async fn datagram(&self, address: SocketAddr, question: &Question) -> Result<Vec<u8>, NetError> {
+        let mut stream = UdpClientStream::builder(address, self.provider.clone())
+            .with_timeout(Some(ATTEMPT))
+            .with_max_retries(SENDS)
+            .with_os_port_selection(false)
+            .build();
+        let response = stream.send_message(request(question, true)?).first_answer().await?;
+        Ok(response.into_buffer())
+    }
+
+    async fn stream(&self, address: SocketAddr, question: &Question) -> Result<Vec<u8>, NetError> {
+        let exchange = TcpClientStream::exchange(address, None, STREAM, None, self.provider.clone()).await?;
+        let response = exchange.send(request(question, false)?).first_answer().await?;
+        Ok(response.into_buffer())
+    }
+}
+
+/// The query for an upstream: a new one with a random id, so that nothing a client wrote goes on (client subnet, cookies, case).
+fn request(question: &Question, random_case: bool) -> Result<DnsRequest, NetError> {
+    let name = HickoryName::from_bytes(question.name.as_bytes())?;
+    let mut query = Query::query(name, RecordType::from(question.qtype));
+    query.set_query_class(DNSClass::IN);
+    let mut options = DnsRequestOptions::default();
+    options.use_edns = true;
+    options.edns_payload_len = MAX_UDP as u16;
+    options.edns_set_dnssec_ok = question.dnssec & Question::DO != 0;
+    options.recursion_desired = true;
+    options.case_randomization = random_case;
+    let mut request = DnsRequest::from_query(query, options);
+    request.metadata.checking_disabled = question.dnssec & Question::CD != 0;
+    Ok(request)
+}
