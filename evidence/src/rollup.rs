@@ -1,0 +1,620 @@
+//! From attempts to a verdict: probe → control → site (`docs/evidence-format.md`, section 10). Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Digest, Time,
+    control::{Catalogue, Control, FailsAs, Figures, Kind, Probe, Scope, Severity},
+    profile::Profile,
+    record::{Attempt, Body, Note, Outcome, Paper, Record},
+    sign::PublicKey,
+};
+
+const SECOND: i64 = 1_000;
+/// A repeat of a critical failure counts as the later one from here on.
+const REPEAT_AFTER: i64 = 300 * SECOND;
+/// How far beyond its cadence a probe may be late before it is inconclusive.
+const GRACE: i64 = 24 * 3_600 * SECOND;
+/// Probes at least this frequent make up the measured time.
+const COUNTED_CADENCE_S: u64 = 3_600;
+/// Less measured time than this is not enough.
+const COVERAGE_PPM: u64 = 990_000;
+
+/// What a site's evidence amounts to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Verdict {
+    /// A critical control does not hold.
+    #[serde(rename = "NOT COMPLIANT")]
+    NotCompliant,
+    /// Something that decides was not shown.
+    #[serde(rename = "NOT PROVEN")]
+    NotProven,
+    /// A control that is not critical does not hold.
+    #[serde(rename = "COMPLIANT WITH FINDINGS")]
+    WithFindings,
+    /// All that decides holds.
+    #[serde(rename = "COMPLIANT")]
+    Compliant,
+}
+
+impl Verdict {
+    /// As statements write it.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Compliant => "COMPLIANT",
+            Self::WithFindings => "COMPLIANT WITH FINDINGS",
+            Self::NotProven => "NOT PROVEN",
+            Self::NotCompliant => "NOT COMPLIANT",
+        }
+    }
+}
+
+/// Why a probe is inconclusive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Why {
+    /// No attempt told anything.
+    #[serde(rename = "never measured")]
+    NeverMeasured,
+    /// For too long no attempt told anything.
+    #[serde(rename = "too old")]
+    TooOld,
+    /// A failure still waits for its repeats.
+    #[serde(rename = "not confirmed")]
+    NotConfirmed,
+    /// The profile does not let this control be not applicable.
+    #[serde(rename = "may not be left out")]
+    MayNotBeLeftOut,
+}
+
+impl Why {
+    /// As statements write it.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::NeverMeasured => "never measured",
+            Self::TooOld => "too old",
+            Self::NotConfirmed => "not confirmed",
+            Self::MayNotBeLeftOut => "may not be left out",
+        }
+    }
+}
+
+/// From (included) and to (not included).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Period {
+    /// Beginning.
+    pub from: Time,
+    /// End.
+    pub to: Time,
+}
+
+/// Which failures count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum View {
+    /// Each confirmed failure of the period: what a report says.
+    Period,
+    /// Only those that no later pass has answered: what stands at the period's end.
+    Standing,
+}
+
+/// A control, judged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ControlFinding {
+    /// The control.
+    pub id: String,
+    /// Whether it decides.
+    pub mandatory: bool,
+    /// How it stands.
+    pub state: Outcome,
+    /// First confirmed failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_fail: Option<Time>,
+    /// Last confirmed failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_fail: Option<Time>,
+    /// Its probes, on each network.
+    pub probes: Vec<ProbeFinding>,
+}
+
+/// A probe on one network, judged. Counts are of attempts in the period.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProbeFinding {
+    /// The probe.
+    pub id: String,
+    /// The network, or empty.
+    pub network: String,
+    /// How it stands.
+    pub state: Outcome,
+    /// Why, when it is inconclusive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<Why>,
+    /// All attempts.
+    pub attempts: u64,
+    /// Passes.
+    pub pass: u64,
+    /// Failures.
+    pub fail: u64,
+    /// Attempts that told nothing.
+    pub inconclusive: u64,
+    /// Attempts that did not apply.
+    pub not_applicable: u64,
+    /// Failures that a repeat did not confirm.
+    pub transient: u64,
+    /// First confirmed failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_fail: Option<Time>,
+    /// Last confirmed failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_fail: Option<Time>,
+    /// The newest attempt that told something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<Last>,
+    /// Its figures.
+    #[serde(default, skip_serializing_if = "Figures::is_empty")]
+    pub figures: Figures,
+}
+
+/// Where to find an attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Last {
+    /// How it came out.
+    pub outcome: Outcome,
+    /// Its record.
+    pub seq: u64,
+    /// When.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<Time>,
+}
+
+/// What the evidence of a period amounts to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Findings {
+    /// The site.
+    pub verdict: Verdict,
+    /// Each control of the catalogue, in its order.
+    pub controls: Vec<ControlFinding>,
+    /// Measured time in parts per million.
+    pub coverage_ppm: u64,
+    /// Longest stretch one probe left unmeasured, in seconds.
+    pub longest_gap_s: u64,
+    /// Attempts in the period.
+    pub probes_run: u64,
+    /// What to say beside the verdict, sorted.
+    pub notes: BTreeSet<Note>,
+    /// Whose papers counted.
+    pub people: BTreeSet<Digest>,
+}
+
+/// Takes records in order and gives [`Findings`]. Holds 32 bytes an attempt.
+pub struct RollUp<'a> {
+    catalogue: &'a Catalogue,
+    profile: &'a Profile,
+    people: &'a [PublicKey],
+    period: Period,
+    /// By position of control and probe in the catalogue; within, by network.
+    series: BTreeMap<(usize, usize), BTreeMap<String, Series>>,
+    /// Position of each probe by ids.
+    index: BTreeMap<(&'a str, &'a str), (usize, usize)>,
+    networks: Vec<String>,
+    signers: BTreeSet<Digest>,
+}
+
+#[derive(Default)]
+struct Series {
+    points: Vec<Point>,
+    last: Option<Last>,
+    figures: Figures,
+    note: Option<Note>,
+    /// The newest conclusive entry is a paper, which counts while it is valid.
+    paper: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Point {
+    time: Option<Time>,
+    judged: Outcome,
+    /// A single record from before what was read in full.
+    single: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Before,
+    In,
+    After,
+}
+
+/// What became of a failure.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Confirmed,
+    Open,
+    Transient,
+}
+
+impl<'a> RollUp<'a> {
+    /// Nothing read yet. `people` are those whose papers count.
+    pub fn new(catalogue: &'a Catalogue, profile: &'a Profile, people: &'a [PublicKey], period: Period) -> Self {
+        let mut index = BTreeMap::new();
+        for (c, control) in catalogue.controls.iter().enumerate() {
+            for (p, probe) in control.probes.iter().enumerate() {
+                index.insert((control.id.as_str(), probe.id.as_str()), (c, p));
+            }
+        }
+        let (series, networks, signers) = Default::default();
+        Self { catalogue, profile, people, period, series, index, networks, signers }
+    }
+
+    /// Takes the next record; `single` when it stands alone, without the records around it.
+    pub fn add(&mut self, record: &Record, single: bool) {
+        match &record.body {
+            Body::Site(site) => self.networks = site.networks.iter().map(|network| network.id.clone()).collect(),
+            Body::Probe(attempt) => {
+                if let Some((at, control, probe)) = self.find(&attempt.control, &attempt.probe)
+                    && probe.kind != Kind::Paper
+                {
+                    let judged = self.judge(control, probe, attempt.outcome, &attempt.figures, record.time);
+                    self.put(at, &attempt.network, record, judged, single, Entry::Attempt(attempt));
+                }
+            }
+            Body::Paper(paper) => {
+                if let Some((at, control, probe)) = self.find(&paper.control, &paper.probe)
+                    && probe.kind != Kind::Measured
+                {
+                    let mut judged = Outcome::Inconclusive;
+                    let end = self.period.to.plus_millis(-1);
+                    if (paper.valid_from..paper.valid_to).contains(&end) && paper.is_signed_by(self.people) {
+                        judged = self.judge(control, probe, paper.outcome, &paper.figures, record.time);
+                        self.signers.insert(paper.signer);
+                    }
+                    self.put(at, "", record, judged, single, Entry::Paper(paper));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn find(&self, control: &str, probe: &str) -> Option<((usize, usize), &'a Control, &'a Probe)> {
+        let at = *self.index.get(&(control, probe))?;
+        let control = &self.catalogue.controls[at.0];
+        Some((at, control, &control.probes[at.1]))
+    }
+
+    fn judge(&self, control: &Control, probe: &Probe, said: Outcome, figures: &Figures, time: Option<Time>) -> Outcome {
+        let fails = match probe.fails_as {
+            FailsAs::Fail => Outcome::Fail,
+            FailsAs::Unproven => Outcome::Inconclusive,
+        };
+        match said {
+            Outcome::Fail => fails,
+            // Nothing good is believed of a time that nobody knows.
+            _ if time.is_none() => Outcome::Inconclusive,
+            Outcome::NotApplicable if !probe.may_not_apply => Outcome::Inconclusive,
+            Outcome::Pass => {
+                let limits = self.profile.limits(&control.id, probe);
+                if limits.iter().any(|limit| !figures.contains_key(&limit.figure)) {
+                    Outcome::Inconclusive
+                } else if limits.iter().all(|limit| limit.holds(figures[&limit.figure])) {
+                    Outcome::Pass
+                } else {
+                    fails
+                }
+            }
+            other => other,
+        }
+    }
+
+    fn put(&mut self, at: (usize, usize), network: &str, record: &Record, judged: Outcome, single: bool, entry: Entry<'_>) {
+        let point = Point { time: record.time, judged, single };
+        let place = self.place(point);
+        let networks = self.series.entry(at).or_default();
+        if !networks.contains_key(network) {
+            networks.insert(network.to_owned(), Series::default());
+        }
+        let series = networks.get_mut(network).expect("just inserted");
+        series.points.push(point);
+        if judged != Outcome::Inconclusive && place != Place::After {
+            series.last = Some(Last { outcome: judged, seq: record.seq, time: record.time });
+            match entry {
+                Entry::Attempt(attempt) => {
+                    series.figures.clone_from(&attempt.figures);
+                    series.note = attempt.note;
+                    series.paper = false;
+                }
+                Entry::Paper(paper) => {
+                    series.figures.clone_from(&paper.figures);
+                    series.note = None;
+                    series.paper = true;
+                }
+            }
+        }
+    }
+
+    fn place(&self, point: Point) -> Place {
+        match point.time {
+            _ if point.single => Place::Before,
+            None => Place::In,
+            Some(time) if time < self.period.from => Place::Before,
+            Some(time) if time < self.period.to => Place::In,
+            Some(_) => Place::After,
+        }
+    }
+
+    /// What all of it amounts to.
+    pub fn finish(&self, view: View) -> Findings {
+        let empty = Series::default();
+        let mut notes = BTreeSet::new();
+        let mut measured = Measured::default();
+        let mut probes_run = 0;
+        let mut controls = Vec::new();
+        for (c, control) in self.catalogue.controls.iter().enumerate() {
+            let mandatory = self.profile.mandatory.contains(&control.id);
+            let mut probes = Vec::new();
+            for (p, probe) in control.probes.iter().enumerate() {
+                for network in self.networks_of(probe) {
+                    let series = self.series.get(&(c, p)).and_then(|by| by.get(network)).unwrap_or(&empty);
+                    let finding = self.judge_series(control, probe, network, series, view);
+                    probes_run += finding.attempts;
+                    notes.extend(series.note);
+                    if finding.transient > 0 {
+                        notes.insert(Note::Transient);
+                    }
+                    if mandatory && probe.required && probe.kind != Kind::Paper && probe.cadence_s <= COUNTED_CADENCE_S {
+                        self.measure(probe, series, &mut measured);
+                    }
+                    probes.push(finding);
+                }
+            }
+            controls.push(self.judge_control(control, mandatory, probes));
+        }
+        if controls.iter().any(|control| control.id == "SH-01" && control.state != Outcome::Pass) {
+            notes.insert(Note::NoCsamList);
+        }
+        let coverage_ppm = measured.coverage_ppm();
+        Findings {
+            verdict: self.verdict(&controls, coverage_ppm),
+            controls,
+            coverage_ppm,
+            longest_gap_s: measured.longest_gap.unsigned_abs() / 1_000,
+            probes_run,
+            notes,
+            people: self.signers.clone(),
+        }
+    }
+
+    fn networks_of(&self, probe: &Probe) -> Vec<&str> {
+        // Without a site record nothing is known of networks: one nameless series, which nothing can have measured.
+        if probe.scope == Scope::Site || self.networks.is_empty() {
+            vec![""]
+        } else {
+            self.networks.iter().map(String::as_str).collect()
+        }
+    }
+
+    fn judge_series(&self, control: &Control, probe: &Probe, network: &str, series: &Series, view: View) -> ProbeFinding {
+        let fates = fates(series, control.is_critical(probe));
+        let mut finding = ProbeFinding {
+            id: probe.id.clone(),
+            network: network.to_owned(),
+            state: Outcome::Inconclusive,
+            why: None,
+            attempts: 0,
+            pass: 0,
+            fail: 0,
+            inconclusive: 0,
+            not_applicable: 0,
+            transient: 0,
+            first_fail: None,
+            last_fail: None,
+            last: series.last.clone(),
+            figures: series.figures.clone(),
+        };
+        // The last entry that answers earlier failures, where only what stands counts.
+        let answered = match view {
+            View::Period => None,
+            View::Standing => series.points.iter().rposition(|point| {
+                matches!(point.judged, Outcome::Pass | Outcome::NotApplicable) && self.place(*point) != Place::After
+            }),
+        };
+        let (mut confirmed, mut open, mut newest) = (false, false, None);
+        for (i, point) in series.points.iter().enumerate() {
+            let place = self.place(*point);
+            if place == Place::After {
+                continue;
+            }
+            match (point.judged, fates[i]) {
+                (Outcome::Inconclusive, _) | (_, Some(Fate::Transient)) => {}
+                (judged, fate) => newest = Some((judged, fate)),
+            }
+            if place != Place::In {
+                continue;
+            }
+            finding.attempts += 1;
+            match point.judged {
+                Outcome::Pass => finding.pass += 1,
+                Outcome::Fail => finding.fail += 1,
+                Outcome::Inconclusive => finding.inconclusive += 1,
+                Outcome::NotApplicable => finding.not_applicable += 1,
+            }
+            match fates[i] {
+                Some(Fate::Confirmed) => {
+                    finding.first_fail = finding.first_fail.or(point.time);
+                    finding.last_fail = point.time.or(finding.last_fail);
+                    confirmed |= answered.is_none_or(|answered| answered < i);
+                }
+                Some(Fate::Open) => open = true,
+                Some(Fate::Transient) => finding.transient += 1,
+                None => {}
+            }
+        }
+        let inconclusive = |why| (Outcome::Inconclusive, Some(why));
+        (finding.state, finding.why) = match newest {
+            _ if confirmed => (Outcome::Fail, None),
+            _ if open => inconclusive(Why::NotConfirmed),
+            None if !probe.required => (Outcome::NotApplicable, None),
+            None => inconclusive(Why::NeverMeasured),
+            _ if self.is_too_old(probe, series, &fates) => inconclusive(Why::TooOld),
+            // Failed before the period, and nothing has answered it since.
+            Some((Outcome::Fail, Some(Fate::Open))) => inconclusive(Why::NotConfirmed),
+            Some((judged, _)) => (judged, None),
+        };
+        finding
+    }
+
+    fn is_too_old(&self, probe: &Probe, series: &Series, fates: &[Option<Fate>]) -> bool {
+        if series.paper {
+            return false;
+        }
+        let allowance = i64::try_from(probe.cadence_s).unwrap_or(i64::MAX / 2_000).saturating_mul(SECOND) + GRACE;
+        let mut newest_before = None;
+        let mut walk = Vec::new();
+        for (point, fate) in series.points.iter().zip(fates) {
+            let Some(time) = point.time.filter(|_| point.judged != Outcome::Inconclusive) else { continue };
+            if matches!(fate, Some(Fate::Transient | Fate::Open)) {
+                continue;
+            }
+            match self.place(*point) {
+                Place::Before => newest_before = newest_before.max(Some(time)),
+                Place::In => walk.push(time),
+                Place::After => {}
+            }
+        }
+        walk.sort_unstable();
+        let mut at = newest_before.unwrap_or(self.period.from);
+        for time in walk.into_iter().chain([self.period.to]) {
+            if time.millis() - at.millis() > allowance {
+                return true;
+            }
+            at = time;
+        }
+        false
+    }
+
+    fn measure(&self, probe: &Probe, series: &Series, measured: &mut Measured) {
+        let reach = i64::try_from(probe.cadence_s).unwrap_or_default() * SECOND * 3 / 2;
+        let (from, to) = (self.period.from.millis(), self.period.to.millis());
+        let mut times: Vec<i64> = series
+            .points
+            .iter()
+            .filter(|point| point.judged != Outcome::Inconclusive)
+            .filter_map(|point| point.time)
+            .map(Time::millis)
+            .filter(|time| *time < to)
+            .collect();
+        times.sort_unstable();
+        measured.expected += to - from;
+        let mut covered_to = from;
+        for time in times {
+            let (start, end) = (time.max(from), (time + reach).min(to));
+            if end <= covered_to {
+                continue;
+            }
+            let gap = (start - covered_to).max(0);
+            measured.longest_gap = measured.longest_gap.max(gap);
+            measured.covered += end - covered_to - gap;
+            covered_to = end;
+        }
+        measured.longest_gap = measured.longest_gap.max(to - covered_to);
+    }
+
+    fn judge_control(&self, control: &Control, mandatory: bool, mut probes: Vec<ProbeFinding>) -> ControlFinding {
+        let any = |state| probes.iter().any(|probe| probe.state == state);
+        let mut state = if any(Outcome::Fail) {
+            Outcome::Fail
+        } else if any(Outcome::Inconclusive) {
+            Outcome::Inconclusive
+        } else if any(Outcome::Pass) {
+            Outcome::Pass
+        } else {
+            Outcome::NotApplicable
+        };
+        if state == Outcome::NotApplicable && self.profile.never_left_out.contains(&control.id) {
+            state = Outcome::Inconclusive;
+            for probe in &mut probes {
+                probe.state = Outcome::Inconclusive;
+                probe.why = Some(Why::MayNotBeLeftOut);
+            }
+        }
+        ControlFinding {
+            id: control.id.clone(),
+            mandatory,
+            state,
+            first_fail: probes.iter().filter_map(|probe| probe.first_fail).min(),
+            last_fail: probes.iter().filter_map(|probe| probe.last_fail).max(),
+            probes,
+        }
+    }
+
+    fn verdict(&self, controls: &[ControlFinding], coverage_ppm: u64) -> Verdict {
+        let deciding = || controls.iter().filter(|control| control.mandatory);
+        let critical = |finding: &ControlFinding| {
+            self.catalogue.control(&finding.id).is_none_or(|control| control.severity == Severity::Critical)
+        };
+        if deciding().any(|control| control.state == Outcome::Fail && critical(control)) {
+            Verdict::NotCompliant
+        } else if coverage_ppm < COVERAGE_PPM || deciding().any(|control| control.state == Outcome::Inconclusive) {
+            Verdict::NotProven
+        } else if deciding().any(|control| control.state == Outcome::Fail) {
+            Verdict::WithFindings
+        } else {
+            Verdict::Compliant
+        }
+    }
+}
+
+enum Entry<'a> {
+    Attempt(&'a Attempt),
+    Paper(&'a Paper),
+}
+
+#[derive(Default)]
+struct Measured {
+    covered: i64,
+    expected: i64,
+    longest_gap: i64,
+}
+
+impl Measured {
+    fn coverage_ppm(&self) -> u64 {
+        if self.expected == 0 {
+            return 1_000_000;
+        }
+        // In 128 bits: a year of many probes in milliseconds, times a million, is more than 64 hold.
+        u64::try_from(i128::from(self.covered) * 1_000_000 / i128::from(self.expected)).unwrap_or_default()
+    }
+}
+
+/// What became of each failure, by position; `None` for what is not one.
+fn fates(series: &Series, critical: bool) -> Vec<Option<Fate>> {
+    let points = &series.points;
+    let told: Vec<usize> = (0..points.len()).filter(|i| points[*i].judged != Outcome::Inconclusive).collect();
+    let mut fates = vec![None; points.len()];
+    for (k, &i) in told.iter().enumerate().filter(|(_, i)| points[**i].judged == Outcome::Fail) {
+        // Of a single record the repeats were not read, and nothing newer answered it.
+        if !critical || points[i].single {
+            fates[i] = Some(Fate::Confirmed);
+            continue;
+        }
+        let first = told.get(k + 1).copied();
+        let second = told.iter().skip(k + 2).copied().find(|later| match (points[i].time, points[*later].time) {
+            (Some(failed), Some(repeated)) => repeated.millis() - failed.millis() >= REPEAT_AFTER,
+            _ => true,
+        });
+        let failed = |at: usize| points[at].judged == Outcome::Fail;
+        fates[i] = Some(match (first, second) {
+            (Some(first), Some(second)) if failed(first) && failed(second) => Fate::Confirmed,
+            (Some(_), Some(_)) => Fate::Transient,
+            _ => Fate::Open,
+        });
+    }
+    fates
+}
+
+#[cfg(test)]
+#[path = "rollup_tests.rs"]
+mod tests;
