@@ -1,1 +1,45 @@
-fn main() {}
+//! The `sheshi` command: reads the command line, does what it says, and turns the outcome into an exit code.
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use sheshi::{
+    cli::{Cli, Command},
+    commands::{self, Failure},
+    daemon, doctor, resolve,
+};
+
+fn main() -> ExitCode {
+    let log = tracing_subscriber::EnvFilter::try_from_env("SHESHI_LOG").unwrap_or_else(|_| "info".into());
+    tracing_subscriber::fmt().with_env_filter(log).with_writer(std::io::stderr).with_target(false).init();
+    let result = match Cli::parse().command {
+        Command::Gateway(args) => daemon::run(&args.config),
+        Command::Resolve(args) => resolve::run(&args),
+        Command::Check(args) => commands::check(&args),
+        Command::Compile(args) => commands::compile(&args),
+        Command::Explain(args) => commands::explain(&args),
+        Command::Status(args) => commands::status(&args),
+        Command::Guests(args) => commands::guests(&args),
+        Command::Expel(args) => commands::expel(&args),
+        Command::Reload(args) => commands::reload(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Dnsmasq(args) => daemon::dnsmasq(&args.config),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "sheshi", &mut std::io::stdout());
+            Ok(())
+        }
+        Command::Man { folder } => commands::man(&folder),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Refused(text)) => told(&text, 2),
+        Err(Failure::Failed(text)) => told(&text, 1),
+    }
+}
+
+fn told(text: &str, code: u8) -> ExitCode {
+    if !text.is_empty() {
+        eprintln!("{text}");
+    }
+    ExitCode::from(code)
+}

@@ -1,0 +1,32 @@
+# What a person types. Every target does its own set-up: tools/setup installs what is missing (as root, or with sudo for that step only).
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+LISTS ?=
+
+help: ## what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+run: ## a live hotspot on this machine: try it as a guest (LISTS=DIR names real block lists)
+	@. tools/setup lab
+	cargo build --quiet --bins
+	exec target/debug/sheshi-lab up $(if $(LISTS),--lists "$(LISTS)")
+
+test: ## everything: unit, golden, packets, lab flows, browser, root stage
+	@. tools/setup test
+	cargo build --workspace --bins
+	cargo test --workspace
+	tools/as-root tests/root-stage
+
+lint: ## formatting, clippy, documentation, licences of what we depend on
+	@. tools/setup build
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --quiet
+	if command -v cargo-deny >/dev/null; then cargo deny --offline check bans licenses sources; fi
+
+test-fresh: ## both commands in new Debian 12 and 13 roots; result goes on record
+	@tools/test-fresh
+
+.PHONY: help run test lint test-fresh

@@ -1,0 +1,210 @@
+//! The command line as data: the parser, the shell completions and the man pages all come from these definitions.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueHint};
+
+/// Where a gateway's configuration lies unless a command is told otherwise.
+pub const DEFAULT_CONFIG: &str = "/etc/sheshi/gateway.toml";
+
+/// The gateway that makes public Wi-Fi safe, and proves it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "sheshi",
+    version,
+    after_help = "Exit codes: 0 done, 1 failed, 2 refused input.\nThe firewall is held by a process of its own: see sheshi-guard --help."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands of `sheshi`.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the gateway: filter, portal and firewall of one hotspot
+    Gateway(ConfigArgs),
+    /// Run the filtering resolver alone, for anybody, without root and without portal
+    Resolve(ResolveArgs),
+    /// Show every problem of policy and configuration files; touches nothing
+    #[command(
+        after_help = "The kind of a file is seen from its content: a [network] table makes it a gateway's configuration.\n\nExample: sheshi check /etc/sheshi/gateway.toml policy.toml"
+    )]
+    Check(CheckArgs),
+    /// Compile a policy and its lists into the one file that gateways map into memory
+    Compile(CompileArgs),
+    /// Say which list, line and rule decide about a name
+    #[command(
+        after_help = "Examples:\n  sheshi explain pornhub.com\n  sheshi explain bet.example --group staff --at 2026-12-24T22:30:00+01:00\n  sheshi explain pornhub.com --policy policy.toml --json"
+    )]
+    Explain(ExplainArgs),
+    /// Show what a running gateway does and how it is
+    Status(ControlArgs),
+    /// List the guests of a running gateway
+    Guests(ControlArgs),
+    /// End a guest's session and every open connection of the device
+    Expel(ExpelArgs),
+    /// Make a running gateway read its policy and lists anew; a broken one changes nothing
+    Reload(ControlArgs),
+    /// Check uplink, DNS, clock, lists, rules and certificate: one line each, with the fix
+    Doctor(DoctorArgs),
+    /// Print the configuration of the DHCP server (dnsmasq) that fits a gateway's configuration
+    Dnsmasq(ConfigArgs),
+    /// Print shell completions
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the man pages into a folder
+    Man {
+        /// The folder; made when missing
+        #[arg(value_hint = ValueHint::DirPath)]
+        folder: PathBuf,
+    },
+}
+
+/// A command about one gateway's configuration.
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    /// The gateway's configuration (TOML)
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG, value_hint = ValueHint::FilePath)]
+    pub config: PathBuf,
+}
+
+/// `sheshi resolve`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "With none of --policy, --compiled and --block nothing is filtered but special-use names.\n\nExample: sheshi resolve --listen 127.0.0.1:5300 --upstream 9.9.9.9:53 --block adult=lists/porn.txt"
+)]
+pub struct ResolveArgs {
+    /// Where to answer, UDP and TCP; may be repeated
+    #[arg(long, value_name = "ADDR:PORT", required = true)]
+    pub listen: Vec<SocketAddr>,
+    /// Whom to ask what is not known; may be repeated, in order of preference
+    #[arg(long, value_name = "ADDR:PORT", required = true)]
+    pub upstream: Vec<SocketAddr>,
+    /// Filter by this policy (TOML) and its lists
+    #[arg(long, value_name = "FILE", group = "source", value_hint = ValueHint::FilePath)]
+    pub policy: Option<PathBuf>,
+    /// Filter by this compiled policy
+    #[arg(long, value_name = "FILE", group = "source", value_hint = ValueHint::FilePath)]
+    pub compiled: Option<PathBuf>,
+    /// Block the names of this list under this category; may be repeated
+    #[arg(long, value_name = "CATEGORY=PATH", group = "source", value_parser = parse_block)]
+    pub block: Vec<(String, PathBuf)>,
+    /// How many threads answer from cache and block list
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub threads: u16,
+    /// How many queries a second one address may ask; 0 sets no limit
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub rate: u32,
+    /// How much memory the cache may take, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub cache: u32,
+}
+
+/// `sheshi check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Policies and configurations (TOML)
+    #[arg(value_name = "FILE", required = true, value_hint = ValueHint::FilePath)]
+    pub files: Vec<PathBuf>,
+    /// Print the problems as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `sheshi compile`.
+#[derive(Debug, Args)]
+pub struct CompileArgs {
+    /// The policy (TOML); lists are found relative to it
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub policy: PathBuf,
+    /// Where the compiled policy goes; replaced as a whole or not at all
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output: PathBuf,
+}
+
+/// `sheshi explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// The name
+    pub name: String,
+    /// For a guest of this group; the first group of the policy unless said
+    #[arg(long, value_name = "GROUP")]
+    pub group: Option<String>,
+    /// At this time (RFC 3339, or `unknown` for a gateway that does not know the time); now unless said
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<String>,
+    /// By this policy (TOML) and its lists, not the running gateway's
+    #[arg(long, value_name = "FILE", group = "source", value_hint = ValueHint::FilePath)]
+    pub policy: Option<PathBuf>,
+    /// By this compiled policy, not the running gateway's
+    #[arg(long, value_name = "FILE", group = "source", value_hint = ValueHint::FilePath)]
+    pub compiled: Option<PathBuf>,
+    /// By what the gateway of this configuration has in force
+    #[arg(long, value_name = "FILE", group = "source", default_value = DEFAULT_CONFIG, value_hint = ValueHint::FilePath)]
+    pub config: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A command to a running gateway.
+#[derive(Debug, Args)]
+pub struct ControlArgs {
+    /// The running gateway's control socket
+    #[arg(long, value_name = "SOCKET", default_value = crate::config::DEFAULT_CONTROL, env = "SHESHI_CONTROL")]
+    pub control: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `sheshi expel`.
+#[derive(Debug, Args)]
+pub struct ExpelArgs {
+    /// The device's link-layer address, as `sheshi guests` shows it
+    pub mac: sheshi_policy::Mac,
+    /// The running gateway's control socket
+    #[arg(long, value_name = "SOCKET", default_value = crate::config::DEFAULT_CONTROL, env = "SHESHI_CONTROL")]
+    pub control: PathBuf,
+}
+
+/// `sheshi doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// The gateway's configuration (TOML)
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG, value_hint = ValueHint::FilePath)]
+    pub config: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn parse_block(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((category, path)) if !category.is_empty() && !path.is_empty() => Ok((category.into(), path.into())),
+        _ => Err("want CATEGORY=PATH, such as adult=lists/porn.txt".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn definitions_are_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn block_wants_category_and_path() {
+        assert_eq!(parse_block("adult=a=b"), Ok(("adult".into(), "a=b".into())));
+        for text in ["adult", "=a", "adult=", ""] {
+            assert!(parse_block(text).is_err(), "{text}");
+        }
+    }
+}

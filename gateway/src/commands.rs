@@ -1,0 +1,228 @@
+//! The commands that end by themselves: check, compile, explain, and the questions to a running gateway.
+
+use std::{
+    io::{IsTerminal, Write},
+    path::{Path, PathBuf},
+};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use sheshi_captive_portal::{Clock, SystemClock};
+use sheshi_policy::{Compiled, Moment, Problems, Progress, Spec};
+
+use crate::{
+    cli::{CheckArgs, CompileArgs, ControlArgs, ExpelArgs, ExplainArgs},
+    config::{self, ConfigError},
+    control::{self, ControlError, Request},
+    generations::{self, BuildError, Generations},
+    status::{GuestLine, Status},
+};
+
+/// A command did not do what it was asked; the exit code says on which side the fault is.
+#[derive(Debug)]
+pub enum Failure {
+    /// The input is at fault: exit code 2.
+    Refused(String),
+    /// It was tried and failed: exit code 1.
+    Failed(String),
+}
+
+impl From<BuildError> for Failure {
+    fn from(error: BuildError) -> Self {
+        if error.is_refusal() { Self::Refused(error.to_string()) } else { Self::Failed(error.to_string()) }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::Refused(error.to_string())
+    }
+}
+
+impl From<ControlError> for Failure {
+    fn from(error: ControlError) -> Self {
+        match error {
+            ControlError::Refused(text) => Self::Refused(text),
+            error => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+/// A failure of the machine, whatever it was.
+pub fn failed(error: impl std::fmt::Display) -> Failure {
+    Failure::Failed(error.to_string())
+}
+
+/// Prints, and takes a reader that has gone (`| head`) for the end.
+pub fn print(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(failed(format!("print: {error}"))),
+        _ => Ok(()),
+    }
+}
+
+/// Prints a value as JSON.
+pub fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    print(&serde_json::to_string_pretty(value).map_err(failed)?)
+}
+
+/// Shows how far a long work is: a bar on a terminal, a line for each step elsewhere.
+pub fn progress() -> impl FnMut(Progress) {
+    let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
+    let style = ProgressStyle::with_template("{msg:>24} {wide_bar} {pos}/{len}").expect("the template is right");
+    bar.set_style(style);
+    let terminal = std::io::stderr().is_terminal();
+    let mut step = "";
+    move |progress| {
+        if terminal {
+            bar.set_length(progress.total);
+            bar.set_message(progress.step);
+            bar.set_position(progress.done);
+        } else if progress.step != step {
+            eprintln!("{} …", progress.step);
+        }
+        step = progress.step;
+    }
+}
+
+/// `sheshi check`.
+pub fn check(args: &CheckArgs) -> Result<(), Failure> {
+    let mut told = Vec::new();
+    let mut all = Vec::new();
+    for path in &args.files {
+        match check_file(path) {
+            Ok(kind) => told.push(format!("{}: {kind} is right", path.display())),
+            Err(Failure::Refused(text)) => {
+                told.push(text.clone());
+                all.push(text);
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    if args.json {
+        print_json(
+            &serde_json::json!({ "right": all.is_empty(), "problems": all.join("\n").lines().collect::<Vec<_>>() }),
+        )?;
+        return if all.is_empty() { Ok(()) } else { Err(Failure::Refused(String::new())) };
+    }
+    if all.is_empty() { print(&told.join("\n")) } else { Err(Failure::Refused(told.join("\n"))) }
+}
+
+fn check_file(path: &Path) -> Result<&'static str, Failure> {
+    let unreadable = |error| Failure::Refused(format!("{}: cannot be read: {error}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    let is_configuration = text.lines().any(|line| line.trim_start().starts_with("[network]"));
+    let wrong = |problems: Problems| Failure::Refused(config::told(path, &problems));
+    if is_configuration {
+        let config = config::parse(&text, path).map_err(wrong)?;
+        check_file(&config.policy)?;
+        Ok("the configuration, with its policy,")
+    } else {
+        let policy = Spec::parse(&text).and_then(|spec| spec.check()).map_err(wrong)?;
+        // Read, not only looked for: a list that is a web page or empty is a problem too.
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let editions = sheshi_lists::load(&policy, folder, &mut |_| ());
+        editions.map_err(|error| Failure::Refused(format!("{}: {error}", path.display())))?;
+        Ok("the policy, with its lists,")
+    }
+}
+
+/// `sheshi compile`.
+pub fn compile(args: &CompileArgs) -> Result<(), Failure> {
+    let bytes = generations::build(&args.policy, 0, &mut progress())?;
+    generations::replace(&args.output, &bytes)?;
+    let compiled = Compiled::load(&args.output).map_err(failed)?;
+    let entries: u64 = compiled.lists().iter().map(|list| u64::from(list.entries)).sum();
+    let refused: u64 = compiled.lists().iter().flat_map(|list| &list.refused).map(|(_, count)| u64::from(*count)).sum();
+    print(&format!(
+        "{}: {entries} entries of {} lists, {refused} lines not taken, {} bytes, sha256 {}",
+        args.output.display(),
+        compiled.lists().len(),
+        bytes.len(),
+        hex(&compiled.digest()),
+    ))
+}
+
+/// Octets as people write digests.
+pub fn hex(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
+/// `sheshi explain`.
+pub fn explain(args: &ExplainArgs) -> Result<(), Failure> {
+    let compiled = match (&args.policy, &args.compiled) {
+        (Some(policy), _) => Compiled::from_bytes(generations::build(policy, 0, &mut |_| ())?).map_err(failed)?,
+        (_, Some(compiled)) => Compiled::load(compiled).map_err(|error| Failure::Refused(error.to_string()))?,
+        (None, None) => {
+            let config = config::load(&args.config)?;
+            Generations::at(&config.state).newest().ok_or_else(|| {
+                let state = config.state.display();
+                Failure::Failed(format!(
+                    "no compiled policy below {state}: start the gateway once, or give --policy FILE"
+                ))
+            })?
+        }
+    };
+    let name = wire_name(&args.name)?;
+    let at = match args.at.as_deref() {
+        None => SystemClock.moment(),
+        Some("unknown") => Moment::Unknown,
+        Some(text) => Moment::At(text.parse().map_err(|_| {
+            Failure::Refused(format!(
+                "--at {text:?} is no time: want one such as 2026-12-24T22:30:00+01:00, or unknown"
+            ))
+        })?),
+    };
+    let group = match &args.group {
+        None => sheshi_policy::GroupId(0),
+        Some(group) => compiled.group(group).ok_or_else(|| {
+            let known = compiled.groups().iter().map(|group| &*group.name).collect::<Vec<_>>().join(", ");
+            Failure::Refused(format!("--group {group:?} is not of this policy: want one of {known}"))
+        })?,
+    };
+    let explanation = compiled.explain(&name, group, at);
+    if args.json { print_json(&explanation) } else { print(&explanation.to_string()) }
+}
+
+/// A typed name in wire form.
+fn wire_name(text: &str) -> Result<Vec<u8>, Failure> {
+    let name = sheshi_policy::Name::parse(text.trim_end_matches('.'));
+    name.map(|name| name.wire().into()).map_err(|error| Failure::Refused(format!("{text:?}: {error}")))
+}
+
+/// `sheshi status`.
+pub fn status(args: &ControlArgs) -> Result<(), Failure> {
+    let status: Status = control::ask(&args.control, &Request::Status)?;
+    if args.json { print_json(&status) } else { print(&status.to_string()) }
+}
+
+/// `sheshi guests`.
+pub fn guests(args: &ControlArgs) -> Result<(), Failure> {
+    let guests: Vec<GuestLine> = control::ask(&args.control, &Request::Guests)?;
+    if args.json {
+        return print_json(&guests);
+    }
+    if guests.is_empty() {
+        return print("no guests");
+    }
+    print(&guests.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+}
+
+/// `sheshi expel`.
+pub fn expel(args: &ExpelArgs) -> Result<(), Failure> {
+    control::ask::<()>(&args.control, &Request::Expel { mac: args.mac })?;
+    print(&format!("{} is expelled", args.mac))
+}
+
+/// `sheshi reload`.
+pub fn reload(args: &ControlArgs) -> Result<(), Failure> {
+    let generation: u64 = control::ask(&args.control, &Request::Reload)?;
+    if args.json { print_json(&generation) } else { print(&format!("generation {generation} is in force")) }
+}
+
+/// `sheshi man`.
+pub fn man(folder: &PathBuf) -> Result<(), Failure> {
+    let command = <crate::cli::Cli as clap::CommandFactory>::command();
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    clap_mangen::generate_to(command, folder).map_err(failed)
+}

@@ -1,0 +1,253 @@
+//! A gateway's configuration: one TOML file, read as a whole, every problem told at once.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::Deserialize as _;
+use sheshi_policy::Problems;
+
+use crate::read::{self, Section};
+
+/// The control socket unless the configuration names another.
+pub const DEFAULT_CONTROL: &str = "/run/sheshi/control.sock";
+
+/// A checked configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// What guests and the city call this place.
+    pub site: String,
+    /// What must survive a reboot.
+    pub state: PathBuf,
+    /// What must not: a folder in memory (tmpfs).
+    pub run: PathBuf,
+    /// The policy.
+    pub policy: PathBuf,
+    /// Interfaces and addresses.
+    pub network: Network,
+    /// The resolver.
+    pub dns: Dns,
+    /// What guests see. The addresses are filled in from the guest interface when the gateway starts.
+    pub portal: sheshi_captive_portal::Settings,
+    /// The port of the portal's API over TLS, when it has a certificate.
+    pub portal_tls: Option<u16>,
+    /// The guard's socket.
+    pub guard: PathBuf,
+    /// The control socket.
+    pub control: PathBuf,
+}
+
+/// Interfaces and addresses.
+#[derive(Debug, Clone, Default)]
+pub struct Network {
+    /// The interface that guests are behind. Its addresses are the gateway's, and its range is the guests'.
+    pub guests: String,
+    /// The interfaces towards the internet.
+    pub uplink: Vec<String>,
+    /// How guests' IPv6 reaches the internet.
+    pub ipv6: Ipv6Choice,
+    /// For how long an address is lent.
+    pub lease: Duration,
+    /// TCP ports of the gateway itself that stay open towards the uplink, such as 22.
+    pub admin: Vec<u16>,
+}
+
+/// How guests' IPv6 is to reach the internet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ipv6Choice {
+    /// By what the guest interface has: a global prefix is routed, a unique local one translated, else off.
+    #[default]
+    Auto,
+    /// By a delegated prefix.
+    Routed,
+    /// By translation.
+    Nat66,
+    /// Not at all.
+    Off,
+}
+
+impl std::str::FromStr for Ipv6Choice {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "routed" => Ok(Self::Routed),
+            "nat66" => Ok(Self::Nat66),
+            "off" => Ok(Self::Off),
+            _ => Err(()),
+        }
+    }
+}
+
+/// The resolver.
+#[derive(Debug, Clone, Default)]
+pub struct Dns {
+    /// Whom to ask, in order of preference.
+    pub upstreams: Vec<SocketAddr>,
+    /// How many threads answer from cache and policy.
+    pub threads: usize,
+    /// How much memory the cache may take, in MiB.
+    pub cache_mib: usize,
+}
+
+/// The configuration could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("read {path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is not right.
+    #[error("{}", told(.path, .problems))]
+    Wrong {
+        /// The file.
+        path: PathBuf,
+        /// All that is wrong.
+        problems: Problems,
+    },
+}
+
+/// Problems with the file's name before each line.
+pub fn told(path: &Path, problems: &Problems) -> String {
+    let lines = problems.0.iter().map(|problem| format!("{}: {problem}", path.display()));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Reads and checks a configuration file.
+pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.into(), source })?;
+    parse(&text, path).map_err(|problems| ConfigError::Wrong { path: path.into(), problems })
+}
+
+/// Checks a configuration's text; paths in it are relative to the folder of `path`.
+pub fn parse(text: &str, path: &Path) -> Result<Config, Problems> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let config = read::read(text, |root| {
+        if !root.has("version") {
+            root.tell("version", "is missing", "want version = 1");
+        }
+        root.integer("version", 1..=1);
+        let site = root.required_text("site", "what guests call this place, such as \"Sheshi Skënderbej\"");
+        let state: PathBuf = root.parsed("state", "a folder").unwrap_or_else(|| "/var/lib/sheshi".into());
+        let run: PathBuf = root.parsed("run", "a folder in memory").unwrap_or_else(|| "/run/sheshi".into());
+        let policy = folder.join(root.text("policy", "the policy's path").unwrap_or_else(|| "policy.toml".into()));
+        let network = root.section("network", network);
+        let dns = root.section("dns", dns);
+        let socket = |section: &Section<'_, '_>| section.parsed::<PathBuf>("socket", "the path of a Unix socket");
+        let guard = root.section("guard", socket).unwrap_or_else(|| run.join("guard.sock"));
+        let control = root.section("control", socket).unwrap_or_else(|| DEFAULT_CONTROL.into());
+        if !root.has("portal") {
+            root.tell("portal", "is missing", "want a section [portal] with name, organisation and contact");
+        }
+        let portal = root.section("portal", |section| portal(section, &site, &state, &run))?;
+        let portal_tls = portal.tls.as_ref().map(|tls| tls.port);
+        Some(Config { site, state, run, policy, network, dns, portal, portal_tls, guard, control })
+    });
+    // Whatever kept the portal's section from being read has been told of.
+    config.map(|config| config.expect("no section is missing where no problem was told"))
+}
+
+fn network(section: &Section<'_, '_>) -> Network {
+    let interface = "an interface, such as \"br-guests\"";
+    let guests = section.required_text("guests", interface);
+    let uplink: Vec<String> = section.required_list("uplink", interface);
+    if uplink.contains(&guests) {
+        section.tell("uplink", format!("{guests:?} is the guests' interface"), "want interfaces towards the internet");
+    }
+    for (key, name) in [("guests", &guests)].into_iter().chain(uplink.iter().map(|name| ("uplink", name))) {
+        // IFNAMSIZ is 16 with the closing zero.
+        if name.len() > 15 || name.contains(['/', ' ', '"']) {
+            section.tell(
+                key,
+                format!("{name:?} cannot be an interface"),
+                "want at most 15 letters, as `ip link` shows it",
+            );
+        }
+    }
+    Network {
+        guests,
+        uplink,
+        ipv6: section.parsed("ipv6", "\"auto\", \"routed\", \"nat66\" or \"off\"").unwrap_or_default(),
+        lease: lease(section),
+        admin: section.integers("admin", 1..=65535).into_iter().map(|port| port as u16).collect(),
+    }
+}
+
+/// Phones change their address with every visit, so leases are short: an hour is long enough not to renew all the time.
+fn lease(section: &Section<'_, '_>) -> Duration {
+    let want = "a time such as \"1h\", from 2m (the shortest that DHCP clients bear) to 24h";
+    let Some(lease) = section.parsed::<jiff::SignedDuration>("lease", want) else { return Duration::from_secs(3600) };
+    match Duration::try_from(lease) {
+        Ok(lease) if (120..=86_400).contains(&lease.as_secs()) => lease,
+        _ => {
+            section.tell("lease", "is out of bounds", format!("want {want}"));
+            Duration::from_secs(3600)
+        }
+    }
+}
+
+fn dns(section: &Section<'_, '_>) -> Dns {
+    Dns {
+        upstreams: section.required_list("upstreams", "ADDR:PORT, such as \"9.9.9.9:53\" or \"[2620:fe::fe]:53\""),
+        threads: section.integer("threads", 1..=256).unwrap_or(1) as usize,
+        cache_mib: section.integer("cache_mib", 1..=65_536).unwrap_or(16) as usize,
+    }
+}
+
+/// The portal's section is that room's own: what we know better is filled in, the rest is its to check.
+fn portal(section: &Section<'_, '_>, site: &str, state: &Path, run: &Path) -> Option<sheshi_captive_portal::Settings> {
+    let mut table = section.foreign();
+    for (key, value) in [("database", state.join("portal.sqlite").to_string_lossy()), ("run", run.to_string_lossy())] {
+        table.insert(key.into(), value.as_ref().into());
+    }
+    table.entry("venue").or_insert_with(|| if site.is_empty() { "the site" } else { site }.into());
+    // The guest interface's own take this place when the gateway starts.
+    table.insert("addresses".into(), vec![toml::Value::from("192.0.2.1")].into());
+    match sheshi_captive_portal::Settings::deserialize(table) {
+        Ok(settings) => {
+            for problem in settings.check() {
+                section.tell(problem.path.trim_start_matches("portal."), problem.wrong, problem.right);
+            }
+            Some(settings)
+        }
+        Err(error) => {
+            section.tell("", error.message().trim(), "see docs/configuration.md");
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+impl Config {
+    /// The example that ships, as a value for tests.
+    pub(crate) fn example() -> Self {
+        parse(include_str!("../../examples/gateway.toml"), Path::new("/etc/sheshi/gateway.toml")).unwrap()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_is_right() {
+        let config = Config::example();
+        assert_eq!(config.policy, Path::new("/etc/sheshi/policy.toml"));
+        assert_eq!(config.portal.venue, config.site);
+    }
+
+    #[test]
+    fn every_problem_is_told_with_place_and_remedy() {
+        let text = include_str!("../testdata/broken.toml");
+        let problems = parse(text, Path::new("broken.toml")).unwrap_err();
+        let told = told(Path::new("broken.toml"), &problems);
+        assert_eq!(told, include_str!("../testdata/broken.problems").trim_end(), "{told}");
+    }
+}

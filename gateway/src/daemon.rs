@@ -1,0 +1,520 @@
+//! The running gateway: starts the rooms in an order in which nothing is open too early, and keeps firewall, policy and
+//! network in step until it is told to stop. Whatever fails here leaves the firewall as the guard holds it.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use arc_swap::ArcSwap;
+use sheshi_captive_portal::{Portal, SystemClock};
+use sheshi_firewall::{Guard, Ipv6Mode};
+use sheshi_policy::{Compiled, Directory, Mac};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, watch},
+};
+
+use crate::{
+    commands::{Failure, failed, print},
+    config::{self, Config},
+    control::{self, Reply, Request},
+    dnsmasq,
+    gate::{self, Doors},
+    generations::{BuildError, Generations},
+    network::{Event, Network},
+    plan::{self, Plan, Seen, Trouble},
+    resolve,
+    status::{GuestLine, ListStatus, NetworkStatus, PolicyStatus, Service, Status},
+    subnet,
+};
+
+/// How long the guard may take for one request.
+const GUARD_TIME: Duration = Duration::from_secs(5);
+/// How often guard and uplink are looked after when nothing happens.
+const ROUND: Duration = Duration::from_secs(5);
+/// Above this share of lent addresses, in percent, somebody is told.
+const LEASES_ALARM: u32 = 80;
+
+/// `sheshi gateway`.
+pub fn run(path: &Path) -> Result<(), Failure> {
+    let config = config::load(path)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(failed)?;
+    runtime.block_on(serve(config))
+}
+
+/// `sheshi dnsmasq`.
+pub fn dnsmasq(path: &Path) -> Result<(), Failure> {
+    let config = config::load(path)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let text = runtime.block_on(async {
+        let (network, _events) = Network::start(&config.network.guests).await.map_err(failed)?;
+        let seen = see(&config, &network);
+        let none = || failed(format!("interface {} has no IPv4 address with room for guests", config.network.guests));
+        let guests = seen.guests.as_ref().ok_or_else(none)?;
+        let api = config.portal_tls.map(|port| match port {
+            443 => format!("https://{}/captive-portal/api", config.portal.name),
+            port => format!("https://{}:{port}/captive-portal/api", config.portal.name),
+        });
+        let dhcp = dnsmasq::Dhcp {
+            interface: &config.network.guests,
+            v4: subnet::v4(&guests.addresses).next().ok_or_else(none)?,
+            v6: subnet::v6(&guests.addresses).next().filter(|_| config.network.ipv6 != config::Ipv6Choice::Off),
+            lease: config.network.lease,
+            api: api.as_deref(),
+            lease_file: &config.run.join("leases"),
+        };
+        dnsmasq::render(&dhcp).ok_or_else(none)
+    })?;
+    print(&text)
+}
+
+fn see(config: &Config, network: &Network) -> Seen {
+    Seen {
+        guests: network.interface(&config.network.guests),
+        uplinks: config.network.uplink.iter().filter_map(|name| network.interface(name)).collect(),
+    }
+}
+
+/// What the tasks of the gateway share.
+struct Gateway {
+    config: Config,
+    began: Instant,
+    generations: Generations,
+    network: Network,
+    guard: Guard,
+    /// The policy in force; one that allows nothing stands in while `in_force` is false.
+    policy: Arc<ArcSwap<Compiled>>,
+    in_force: Mutex<bool>,
+    plan: watch::Sender<Plan>,
+    portal: Portal,
+    resolver: sheshi_resolver::Handle,
+    /// Troubles found by looking, by who found them; a finder replaces its own.
+    found: Mutex<std::collections::BTreeMap<&'static str, Trouble>>,
+    /// One reload at a time.
+    reloading: tokio::sync::Mutex<()>,
+}
+
+async fn serve(config: Config) -> Result<(), Failure> {
+    for folder in [&config.state, &config.run] {
+        std::fs::create_dir_all(folder)
+            .map_err(|error| failed(format!("make the folder {}: {error}", folder.display())))?;
+    }
+    let generations = Generations::open(&config.state)?;
+    let (network, events) = Network::start(&config.network.guests).await.map_err(failed)?;
+    let guard = meet_guard(&config).await;
+
+    // The last good policy first: it is there in milliseconds, whatever has become of the sources.
+    let mut start = generations.newest();
+    let mut refused = None;
+    if start.is_none() {
+        match compile(&generations, &config).await {
+            Ok(compiled) => start = Some(compiled),
+            Err(error) => {
+                tracing::error!("no policy can be put in force, so nothing is forwarded: {error}");
+                refused = Some(Trouble::new(error.to_string(), "mend it, then run `sheshi reload`"));
+            }
+        }
+    }
+    let in_force = start.is_some();
+    let policy = Arc::new(ArcSwap::from_pointee(start.map_or_else(empty_policy, Ok)?));
+
+    let events = Mutex::new(events).into_inner().unwrap_or_else(PoisonError::into_inner);
+    let (plan, events) = first_plan(&config, &network, in_force.then(|| policy.load_full()), events).await;
+    apply(&guard, &plan).await;
+
+    let directory = Arc::new(ArcSwap::from_pointee(Directory::default()));
+    let mut settings = config.portal.clone();
+    settings.addresses.clone_from(&plan.addresses);
+    let portal = Portal::open(
+        settings,
+        Arc::new(Doors(guard.clone())),
+        Arc::new(network.clone()),
+        Arc::clone(&directory),
+        Arc::clone(&policy),
+        Arc::new(SystemClock),
+    )
+    .map_err(failed)?;
+    restore(&guard, &portal).await;
+    let resolver =
+        resolve::start_for_guests(&config, &plan.addresses, Arc::clone(&policy), directory).map_err(failed)?;
+
+    let gateway = Arc::new(Gateway {
+        began: Instant::now(),
+        generations,
+        network,
+        guard,
+        policy,
+        in_force: Mutex::new(in_force),
+        plan: watch::Sender::new(plan),
+        portal,
+        resolver,
+        found: Mutex::default(),
+        reloading: tokio::sync::Mutex::default(),
+        config,
+    });
+    if let Some(trouble) = refused {
+        gateway.find("policy", Some(trouble));
+    }
+    gateway.run(events, in_force).await
+}
+
+/// Waits for the guard: without it there is nothing to serve for, and the kernel holds what it last put in force.
+async fn meet_guard(config: &Config) -> Guard {
+    let mut told = false;
+    loop {
+        let path = config.guard.clone();
+        let met =
+            tokio::task::spawn_blocking(move || Guard::connect(path, GUARD_TIME)).await.expect("it does not panic");
+        match met {
+            Ok(guard) => return guard,
+            Err(error) => {
+                if !told {
+                    tracing::warn!("waiting for the guard: {error}");
+                    told = true;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// A policy with no list and no group opens nothing; it only lets resolver and portal stand while guests are strangers.
+fn empty_policy() -> Result<Compiled, Failure> {
+    let policy = sheshi_policy::Spec::blocking([]).and_then(|spec| spec.check()).map_err(failed)?;
+    let bytes = sheshi_policy::compile(&policy, &[], &mut |_| ()).map_err(failed)?;
+    Compiled::from_bytes(bytes).map_err(failed)
+}
+
+async fn compile(generations: &Generations, config: &Config) -> Result<Compiled, BuildError> {
+    let (generations, policy) = (generations.clone(), config.policy.clone());
+    let work = move || generations.make(&policy, &mut crate::commands::progress());
+    tokio::task::spawn_blocking(work).await.expect("compiling does not panic")
+}
+
+/// Waits until the guest side has an address: the portal needs one to answer at. Until then the guard keeps all closed.
+async fn first_plan(
+    config: &Config,
+    network: &Network,
+    policy: Option<Arc<Compiled>>,
+    mut events: mpsc::Receiver<Event>,
+) -> (Plan, mpsc::Receiver<Event>) {
+    let mut told = false;
+    loop {
+        let plan = plan::plan(config, &see(config, network), policy.as_deref().map(closing));
+        if !plan.addresses.is_empty() {
+            return (plan, events);
+        }
+        if !std::mem::replace(&mut told, true) {
+            for trouble in &plan.troubles {
+                tracing::warn!("waiting for the guest side: {}; fix: {}", trouble.what, trouble.fix);
+            }
+        }
+        let _ = tokio::time::timeout(ROUND, events.recv()).await;
+    }
+}
+
+/// What the firewall needs of a policy.
+fn closing(policy: &Compiled) -> (u64, Vec<sheshi_firewall::Network>) {
+    (policy.generation(), Vec::new())
+}
+
+async fn apply(guard: &Guard, plan: &Plan) -> bool {
+    let rules = plan.rules.clone();
+    match gate::ask(guard, move |guard| guard.apply(&rules)).await {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::error!("the firewall keeps what it had: {error}");
+            false
+        }
+    }
+}
+
+/// The kernel's sets of admitted guests outlive us: they are taken up again, so that a restart logs nobody out.
+async fn restore(guard: &Guard, portal: &Portal) {
+    let kernel: Vec<(Mac, IpAddr, Duration)> = loop {
+        match gate::ask(guard, Guard::guests).await {
+            Ok(guests) => break guests.into_iter().map(|guest| (guest.mac, guest.address, guest.left)).collect(),
+            Err(error) => {
+                tracing::error!("who is admitted cannot be learned from the guard: {error}");
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+    };
+    if let Err(error) = portal.restore(kernel).await {
+        tracing::error!("sessions could not be taken up again: {error}");
+    }
+}
+
+impl Gateway {
+    async fn run(self: Arc<Self>, mut events: mpsc::Receiver<Event>, refresh: bool) -> Result<(), Failure> {
+        let (stop, stopped) = watch::channel(());
+        let mut services = tokio::task::JoinSet::new();
+        for (port, tls) in [(Some(self.config.portal.port), false), (self.config.portal_tls, true)] {
+            let Some(port) = port else { continue };
+            for address in self.plan.borrow().addresses.clone() {
+                let listener = listen(SocketAddr::new(address, port))?;
+                let (portal, mut stopped) = (self.portal.clone(), stopped.clone());
+                services.spawn(async move {
+                    let stop = async move { drop(stopped.changed().await) };
+                    if !tls {
+                        portal.serve(listener, stop).await;
+                    } else if let Err(error) = portal.serve_tls(listener, stop).await {
+                        tracing::error!("the portal's API over TLS is off: {error}");
+                    }
+                });
+            }
+        }
+        let (gateway, path) = (Arc::clone(&self), self.config.control.clone());
+        let control = tokio::spawn(async move {
+            let answer = move |request| {
+                let gateway = Arc::clone(&gateway);
+                async move { gateway.answer(request).await }
+            };
+            if let Err(error) = control::serve(&path, answer).await {
+                tracing::error!("the control socket {} is off: {error}", path.display());
+            }
+        });
+        if refresh {
+            // What was in force is; whether the sources say something newer is looked at now.
+            let gateway = Arc::clone(&self);
+            tokio::spawn(async move { drop(gateway.reload().await) });
+        }
+        tracing::info!(site = self.config.site, generation = self.policy.load().generation(), "the gateway is up");
+
+        let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        let mut second = tokio::time::interval(Duration::from_secs(1));
+        let mut round = tokio::time::interval(ROUND);
+        let end = loop {
+            tokio::select! {
+                event = events.recv() => match event {
+                    Some(Event::Neighbour(mac, address)) => self.neighbour(mac, address).await,
+                    Some(Event::Addresses) => {
+                        // Interfaces change in bursts; the last word counts.
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        if let Err(moved) = self.replan().await {
+                            break Err(moved);
+                        }
+                    }
+                    None => break Err(failed("the kernel's network events have ended")),
+                },
+                _ = second.tick() => self.portal.tick().await,
+                _ = round.tick() => self.look_round().await,
+                _ = hangup.recv() => {
+                    let gateway = Arc::clone(&self);
+                    tokio::spawn(async move { drop(gateway.reload().await) });
+                }
+                _ = terminate.recv() => break Ok(()),
+                _ = interrupt.recv() => break Ok(()),
+            }
+        };
+        control.abort();
+        let _ = std::fs::remove_file(&self.config.control);
+        drop(stop);
+        drop(stopped);
+        while services.join_next().await.is_some() {}
+        tracing::info!("the gateway ends; the firewall stays in force and admitted guests stay admitted");
+        end
+    }
+
+    fn find(&self, finder: &'static str, trouble: Option<Trouble>) {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        match trouble {
+            None => drop(found.remove(finder)),
+            Some(trouble) => {
+                if found.get(finder) != Some(&trouble) {
+                    tracing::warn!("{}; fix: {}", trouble.what, trouble.fix);
+                }
+                found.insert(finder, trouble);
+            }
+        }
+    }
+
+    /// An admitted device under a new address is admitted there too: IPv6 devices change theirs by the hour.
+    async fn neighbour(&self, mac: Mac, address: IpAddr) {
+        if let Err(error) = self.portal.new_address(mac, address).await {
+            tracing::warn!("a guest's new address was not admitted: {error}");
+        }
+    }
+
+    /// Fits the firewall to what the interfaces have become.
+    async fn replan(&self) -> Result<(), Failure> {
+        let policy = self.in_force.lock().unwrap_or_else(PoisonError::into_inner).then(|| closing(&self.policy.load()));
+        let plan = plan::plan(&self.config, &see(&self.config, &self.network), policy);
+        let old = self.plan.borrow().clone();
+        if plan == old {
+            return Ok(());
+        }
+        for trouble in plan.troubles.iter().filter(|trouble| !old.troubles.contains(trouble)) {
+            tracing::warn!("{}; fix: {}", trouble.what, trouble.fix);
+        }
+        apply(&self.guard, &plan).await;
+        let moved = !plan.addresses.is_empty() && plan.addresses != old.addresses;
+        self.plan.send_replace(plan);
+        // Listeners, portal and resolver are bound to the old addresses: a fresh start is the one way that leaves nothing behind.
+        if moved { Err(failed("the guest side has other addresses now: starting anew")) } else { Ok(()) }
+    }
+
+    /// Puts the newest policy in force: firewall first, in one transaction, then the resolver, which cannot fail.
+    async fn reload(&self) -> Result<u64, BuildError> {
+        let _one = self.reloading.lock().await;
+        let (generations, path) = (self.generations.clone(), self.config.policy.clone());
+        let work = move || generations.refresh(&path, &mut crate::commands::progress());
+        let made = tokio::task::spawn_blocking(work).await.expect("compiling does not panic");
+        match made {
+            Ok(None) => {}
+            Ok(Some(compiled)) => {
+                let compiled = Arc::new(compiled);
+                let plan = plan::plan(&self.config, &see(&self.config, &self.network), Some(closing(&compiled)));
+                if apply(&self.guard, &plan).await {
+                    self.plan.send_replace(plan);
+                    self.policy.store(Arc::clone(&compiled));
+                    *self.in_force.lock().unwrap_or_else(PoisonError::into_inner) = true;
+                    tracing::info!(generation = compiled.generation(), "a new policy is in force");
+                }
+            }
+            Err(error) => {
+                let trouble = Trouble::new(
+                    format!("the policy was refused, the last good one holds: {error}"),
+                    "mend it, then run `sheshi reload`",
+                );
+                self.find("policy", Some(trouble));
+                return Err(error);
+            }
+        }
+        self.find("policy", None);
+        Ok(self.policy.load().generation())
+    }
+
+    /// What no event tells: whether the guard lives and holds what we want, whether there is a way out, how full the pool is.
+    async fn look_round(&self) {
+        let guard = match gate::ask(&self.guard, Guard::health).await {
+            Err(error) => {
+                Some(Trouble::new(format!("the guard does not answer: {error}"), "systemctl restart sheshi-guard"))
+            }
+            Ok(health) => {
+                let plan = self.plan.borrow().clone();
+                if health.generation != plan.rules.generation || health.closed != plan.rules.closed || !health.in_force
+                {
+                    apply(&self.guard, &plan).await;
+                }
+                None
+            }
+        };
+        self.find("guard", guard);
+        let routes = self.network.default_routes().await.unwrap_or((false, false));
+        let uplink = routes.0 || routes.1;
+        let closed = self.plan.borrow().rules.closed;
+        self.portal.set_uplink(uplink && !closed);
+        self.find(
+            "uplink",
+            (!uplink).then(|| {
+                Trouble::new("there is no default route", "connect the uplink, and see that it gets an address")
+            }),
+        );
+        let (used, size) = self.leases();
+        let full = size > 0 && used * 100 >= size * LEASES_ALARM;
+        let full = full.then(|| {
+            Trouble::new(
+                format!("{used} of {size} addresses are lent"),
+                "shorten network.lease, or give the guest side a larger range",
+            )
+        });
+        self.find("leases", full);
+    }
+
+    fn leases(&self) -> (u32, u32) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let text = std::fs::read_to_string(self.config.run.join("leases")).unwrap_or_default();
+        let seen = see(&self.config, &self.network);
+        let range = seen.guests.as_ref().and_then(|guests| subnet::v4(&guests.addresses).next());
+        (dnsmasq::leases(&text, now), range.map_or(0, |range| range.pool_size()))
+    }
+
+    async fn answer(&self, request: Request) -> Reply {
+        fn done(value: impl serde::Serialize) -> Reply {
+            serde_json::to_value(value).map_or_else(|error| Reply::Failed(error.to_string()), Reply::Done)
+        }
+        match request {
+            Request::Status => done(self.status().await),
+            Request::Guests => done(
+                self.portal
+                    .sessions()
+                    .into_iter()
+                    .map(|session| GuestLine {
+                        mac: session.mac,
+                        group: session.group.to_string(),
+                        addresses: session.addresses,
+                        left: session.left.as_secs(),
+                    })
+                    .collect::<Vec<_>>(),
+            ),
+            Request::Expel { mac } => match self.portal.expel(mac).await {
+                Ok(true) => done(()),
+                Ok(false) => Reply::Refused(format!("{mac} has no session: `sheshi guests` lists those who have")),
+                Err(error) => Reply::Failed(error.to_string()),
+            },
+            Request::Reload => match self.reload().await {
+                Ok(generation) => done(generation),
+                Err(error) if error.is_refusal() => Reply::Refused(error.to_string()),
+                Err(error) => Reply::Failed(error.to_string()),
+            },
+        }
+    }
+
+    async fn status(&self) -> Status {
+        let plan = self.plan.borrow().clone();
+        let policy = self.policy.load_full();
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect::<Vec<_>>();
+        let in_force = *self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
+        let list = |list: &sheshi_policy::ListInfo| ListStatus {
+            name: list.name.to_string(),
+            category: list.category.map(|category| policy.categories()[usize::from(category.0)].name.to_string()),
+            edition: list.edition.to_string(),
+            entries: list.entries,
+            refused: list.refused.iter().map(|(_, count)| count).sum(),
+        };
+        Status {
+            version: env!("CARGO_PKG_VERSION").into(),
+            site: self.config.site.clone(),
+            running: self.began.elapsed().as_secs(),
+            service: if plan.rules.closed { Service::Closed } else { Service::Open },
+            troubles: plan.troubles.iter().cloned().chain(found).collect(),
+            policy: in_force.then(|| PolicyStatus {
+                generation: policy.generation(),
+                digest: crate::commands::hex(&policy.digest()),
+                lists: policy.lists().iter().map(list).collect(),
+            }),
+            network: NetworkStatus {
+                addresses: plan.addresses,
+                ipv6: match plan.rules.ipv6 {
+                    Ipv6Mode::Routed => "routed",
+                    Ipv6Mode::Nat66 => "nat66",
+                    Ipv6Mode::Off => "off",
+                }
+                .into(),
+                leases: self.leases(),
+            },
+            firewall: gate::ask(&self.guard, Guard::health).await.ok(),
+            portal: serde_json::to_value(self.portal.stats()).unwrap_or_default(),
+            dns: serde_json::to_value(self.resolver.stats()).unwrap_or_default(),
+        }
+    }
+}
+
+/// A listener on one of our addresses on the guest side.
+fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+    let bind = || {
+        let socket = if address.is_ipv4() { tokio::net::TcpSocket::new_v4() } else { tokio::net::TcpSocket::new_v6() }?;
+        // A predecessor that was killed leaves connections in TIME_WAIT, which must not be in our way.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(1024)
+    };
+    bind().map_err(|error| failed(format!("listen on {address}: {error}")))
+}

@@ -1,0 +1,48 @@
+//! The portal's two doors to the rest: the firewall (through the guard) and the neighbour table (through [`Network`]).
+
+use std::{net::IpAddr, time::Duration};
+
+use sheshi_captive_portal::{BoxFuture, Gate, GateError, Neighbours};
+use sheshi_firewall::Guard;
+use sheshi_policy::Mac;
+
+use crate::network::Network;
+
+/// Asks the guard without holding up the threads that serve guests: its client waits for the answer.
+pub async fn ask<T: Send + 'static>(
+    guard: &Guard,
+    question: impl FnOnce(&Guard) -> Result<T, sheshi_firewall::Error> + Send + 'static,
+) -> Result<T, sheshi_firewall::Error> {
+    let guard = guard.clone();
+    tokio::task::spawn_blocking(move || question(&guard)).await.expect("the guard's client does not panic")
+}
+
+/// The firewall, as the portal sees it.
+#[derive(Debug)]
+pub struct Doors(pub Guard);
+
+impl Gate for Doors {
+    fn admit(&self, mac: Mac, addresses: Vec<IpAddr>, time: Duration) -> BoxFuture<'_, Result<(), GateError>> {
+        Box::pin(async move {
+            ask(&self.0, move |guard| guard.admit(mac, &addresses, time))
+                .await
+                .map_err(|error| GateError(error.to_string()))
+        })
+    }
+
+    fn expel(&self, mac: Mac) -> BoxFuture<'_, Result<(), GateError>> {
+        Box::pin(async move {
+            ask(&self.0, move |guard| guard.expel(mac)).await.map(drop).map_err(|error| GateError(error.to_string()))
+        })
+    }
+}
+
+impl Neighbours for Network {
+    fn mac(&self, address: IpAddr) -> Option<Mac> {
+        Network::mac(self, address)
+    }
+
+    fn addresses(&self, mac: Mac) -> Vec<IpAddr> {
+        Network::addresses(self, mac)
+    }
+}

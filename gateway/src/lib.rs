@@ -1,0 +1,21 @@
+//! The daemon and command line of a sheshi gateway.
+//!
+//! [`cli`] says what can be asked for, [`commands`] holds what ends by itself and [`daemon`] what runs: it reads the
+//! [`config`], follows the [`network`], makes the [`plan`] of the firewall, keeps compiled policies in [`generations`] and
+//! starts the rooms. [`control`] is the socket between the two. [`doctor`] looks at everything from outside.
+
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod control;
+pub mod daemon;
+pub mod dnsmasq;
+pub mod doctor;
+pub mod gate;
+pub mod generations;
+pub mod network;
+pub mod plan;
+pub mod read;
+pub mod resolve;
+pub mod status;
+pub mod subnet;

@@ -1,0 +1,167 @@
+//! What `sheshi status` and `sheshi guests` show: values that travel over the control socket, and how a person reads them.
+//! Counts and states only: no name that was asked for, and devices only where somebody asks for the list of guests.
+
+use std::{fmt, net::IpAddr, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use sheshi_firewall::Health;
+use sheshi_policy::Mac;
+
+use crate::plan::Trouble;
+
+/// How a running gateway is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    /// Its version.
+    pub version: String,
+    /// What guests call the place.
+    pub site: String,
+    /// Seconds since it started.
+    pub running: u64,
+    /// What guests get.
+    pub service: Service,
+    /// What is wrong, and what mends it.
+    pub troubles: Vec<Trouble>,
+    /// The policy in force.
+    pub policy: Option<PolicyStatus>,
+    /// The network.
+    pub network: NetworkStatus,
+    /// The firewall, when the guard answers.
+    pub firewall: Option<Health>,
+    /// The portal's figures.
+    pub portal: serde_json::Value,
+    /// The resolver's figures.
+    pub dns: serde_json::Value,
+}
+
+/// What guests get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Service {
+    /// Admitted guests reach the internet, filtered.
+    Open,
+    /// Nothing is forwarded; the portal says so.
+    Closed,
+}
+
+/// The policy in force.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PolicyStatus {
+    /// Its running number.
+    pub generation: u64,
+    /// SHA-256 of the compiled policy, hexadecimal.
+    pub digest: String,
+    /// Its lists.
+    pub lists: Vec<ListStatus>,
+}
+
+/// A list of the policy in force.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ListStatus {
+    /// Its name.
+    pub name: String,
+    /// Its category; none for allowed names.
+    pub category: Option<String>,
+    /// Its edition.
+    pub edition: String,
+    /// How many entries are in force.
+    pub entries: u32,
+    /// How many lines were not taken.
+    pub refused: u32,
+}
+
+/// The network.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NetworkStatus {
+    /// Our addresses on the guest side.
+    pub addresses: Vec<IpAddr>,
+    /// How IPv6 reaches the internet: `routed`, `nat66` or `off`.
+    pub ipv6: String,
+    /// Addresses lent to devices now, and how many there are.
+    pub leases: (u32, u32),
+}
+
+/// An admitted device.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct GuestLine {
+    /// The device.
+    pub mac: Mac,
+    /// Its group.
+    pub group: String,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Seconds left.
+    pub left: u64,
+}
+
+/// Hours, minutes and seconds, the two largest that are not zero.
+fn span(seconds: u64) -> String {
+    let seconds = Duration::from_secs(seconds).as_secs();
+    match (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60) {
+        (0, 0, 0, s) => format!("{s} s"),
+        (0, 0, m, s) => format!("{m} min {s} s"),
+        (0, h, m, _) => format!("{h} h {m} min"),
+        (d, h, ..) => format!("{d} d {h} h"),
+    }
+}
+
+impl fmt::Display for GuestLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let addresses: Vec<_> = self.addresses.iter().map(ToString::to_string).collect();
+        write!(f, "{}  {:<10}  {:>12} left  {}", self.mac, self.group, span(self.left), addresses.join(" "))
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let service = match self.service {
+            Service::Open => "open: admitted guests reach the internet, filtered",
+            Service::Closed => "CLOSED: nothing is forwarded, and the portal says so",
+        };
+        writeln!(f, "{} — sheshi {}, running {}", self.site, self.version, span(self.running))?;
+        writeln!(f, "service   {service}")?;
+        for Trouble { what, fix } in &self.troubles {
+            writeln!(f, "trouble   {what}\n          fix: {fix}")?;
+        }
+        match &self.policy {
+            None => writeln!(f, "policy    none")?,
+            Some(policy) => {
+                writeln!(f, "policy    generation {}, sha256 {:.16}…", policy.generation, policy.digest)?;
+                for list in &policy.lists {
+                    let category = list.category.as_deref().unwrap_or("allowed");
+                    writeln!(
+                        f,
+                        "  list    {:<20} {category:<12} {:>9} entries, {} lines not taken, edition {}",
+                        list.name, list.entries, list.refused, list.edition
+                    )?;
+                }
+            }
+        }
+        let addresses: Vec<_> = self.network.addresses.iter().map(ToString::to_string).collect();
+        let (used, size) = self.network.leases;
+        writeln!(f, "network   {}, IPv6 {}, {used} of {size} addresses lent", addresses.join(", "), self.network.ipv6)?;
+        match &self.firewall {
+            None => writeln!(f, "firewall  the guard does not answer; what it last put in force holds")?,
+            Some(health) => {
+                let state = match (health.in_force, health.matches) {
+                    (true, true) => "in force, as rendered".to_owned(),
+                    (true, false) => format!("in force, but CHANGED by somebody: {}", health.difference),
+                    (false, _) => "NOT in force".to_owned(),
+                };
+                writeln!(f, "firewall  {state}; generation {}, put back {} times", health.generation, health.restored)?;
+                for weaker in &health.weaker_promises {
+                    writeln!(f, "          weaker: {weaker}")?;
+                }
+            }
+        }
+        writeln!(f, "guests    {} sessions", self.portal["sessions"])?;
+        write!(f, "dns       {}", figures(&self.dns))
+    }
+}
+
+/// The figures of a flat JSON object, on one line.
+fn figures(value: &serde_json::Value) -> String {
+    let Some(object) = value.as_object() else { return String::new() };
+    let shown = object.iter().filter(|(_, value)| value.is_number()).map(|(key, value)| format!("{key} {value}"));
+    shown.collect::<Vec<_>>().join(", ").replace('_', " ")
+}
