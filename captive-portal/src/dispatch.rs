@@ -8,7 +8,7 @@ use std::{net::IpAddr, time::Duration};
 
 use axum::{Router, body::Body, response::Response};
 use hyper::{HeaderMap, Method, Request, StatusCode, Version, header, header::HeaderValue};
-use sheshi_policy::{Category, Reason, Rule, View};
+use sheshi_policy::{Category, Reason, Rule};
 use tower::ServiceExt;
 
 use crate::{
@@ -118,7 +118,7 @@ fn elsewhere(inner: &Inner, who: Who, host: &Host, request: &Request<Body>, word
     };
     if verdict.is_block() {
         count(&inner.counts.blocked);
-        return pages::close(blocked(inner, &compiled, &view, verdict.reason, host, words));
+        return pages::close(blocked(inner, &compiled, verdict.reason, host, words));
     }
     pages::close(opening(inner, host, request, reads, words))
 }
@@ -154,7 +154,6 @@ fn opening(inner: &Inner, host: &Host, request: &Request<Body>, reads: bool, wor
 fn blocked(
     inner: &Inner,
     compiled: &sheshi_policy::Compiled,
-    view: &View,
     reason: Reason,
     host: &Host,
     words: &'static Words,
@@ -182,7 +181,7 @@ fn blocked(
         }
         paragraphs.push(texts.no_record.clone());
         // Neither the name nor the list's line: the page is no catalogue.
-        BlockedPage { frame, title: &texts.abuse_title, paragraphs, facts: Vec::new(), object: None, status_url }
+        BlockedPage { frame, title: &texts.abuse_title, paragraphs, facts: Vec::new(), object: false, status_url }
     } else {
         let order = reason.rule == Rule::Order;
         let mut facts = vec![(&*texts.name, host.site.to_string())];
@@ -190,17 +189,13 @@ fn blocked(
             Some(category) => facts.push((&texts.category, words.category(&category.name, &category.title).to_owned())),
             None => facts.push((&texts.reason, compiled.block_text(&reason))),
         }
-        if let Some(group) = compiled.groups().get(usize::from(view.group.0)) {
-            facts.push((&texts.by, format!("{} ({})", settings.organisation, group.title)));
-        } else {
-            facts.push((&texts.by, settings.organisation.clone()));
-        }
+        facts.push((&texts.by, settings.organisation.clone()));
         BlockedPage {
             frame,
             title: &texts.title,
             paragraphs: vec![if order { texts.order.clone() } else { texts.policy.clone() }, texts.no_record.clone()],
             facts,
-            object: Some(fill(&texts.object, &[("contact", &settings.contact)])),
+            object: true,
             status_url,
         }
     };

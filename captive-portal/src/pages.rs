@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     portal::Inner,
+    wanted::Wanted,
     words::{self, Words, fill},
 };
 
@@ -32,7 +33,9 @@ pub(crate) struct Frame<'a> {
     pub(crate) organisation: &'a str,
     pub(crate) venue: &'a str,
     pub(crate) footer: String,
-    pub(crate) contact: String,
+    pub(crate) contact: &'a str,
+    /// What a tap on the contact opens; empty when it is nothing that a device can open.
+    pub(crate) contact_link: String,
     /// The other languages and the links to this page in them; empty on pages under another site's name.
     pub(crate) languages: Vec<(&'static Words, String)>,
     pub(crate) no_uplink: bool,
@@ -57,10 +60,26 @@ impl<'a> Frame<'a> {
             organisation: &settings.organisation,
             venue: &settings.venue,
             footer: fill(&words.common.footer, &[("organisation", &settings.organisation)]),
-            contact: fill(&words.common.contact, &[("contact", &settings.contact)]),
+            contact: &settings.contact,
+            contact_link: contact_link(&settings.contact),
             languages,
             no_uplink: !inner.uplink_works(),
         }
+    }
+}
+
+/// A link for an e-mail address, a web address or a telephone number.
+fn contact_link(contact: &str) -> String {
+    let all = |good: fn(u8) -> bool| contact.bytes().all(good);
+    if Wanted::parse(contact).is_some() {
+        contact.to_owned()
+    } else if contact.contains('@') && all(|byte| byte.is_ascii_alphanumeric() || b"@.-_+".contains(&byte)) {
+        format!("mailto:{contact}")
+    } else if contact.bytes().any(|byte| byte.is_ascii_digit()) && all(|byte| b"+0123456789 -/()".contains(&byte)) {
+        let digits = contact.chars().filter(|character| character.is_ascii_digit() || *character == '+');
+        format!("tel:{}", digits.collect::<String>())
+    } else {
+        String::new()
     }
 }
 
@@ -126,7 +145,8 @@ pub(crate) struct BlockedPage<'a> {
     pub(crate) paragraphs: Vec<String>,
     /// Rows of label and value.
     pub(crate) facts: Vec<(&'a str, String)>,
-    pub(crate) object: Option<String>,
+    /// Whether to say where to object.
+    pub(crate) object: bool,
     pub(crate) status_url: String,
 }
 
@@ -197,4 +217,23 @@ pub(crate) fn refresh(mut response: Response, after: Duration, url: &str) -> Res
         response.headers_mut().insert(header::REFRESH, value);
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::contact_link;
+
+    #[test]
+    fn contact_is_a_link_where_a_device_can_open_it() {
+        for (contact, link) in [
+            ("wifi@tirana.example", "mailto:wifi@tirana.example"),
+            ("https://www.tirana.example/wifi", "https://www.tirana.example/wifi"),
+            ("+355 (0) 4 123-456", "tel:+35504123456"),
+            ("Zyra 4, Sheshi Skënderbej", ""),
+            ("javascript:alert(1)", ""),
+            ("a@b.example?subject=<x>", ""),
+        ] {
+            assert_eq!(contact_link(contact), link, "{contact}");
+        }
+    }
 }

@@ -64,7 +64,7 @@ pub(crate) fn notice(inner: &Inner, words: &'static Words) -> Notice {
             terms.kept_never.clone(),
         ],
         rights: fill(&terms.rights_text, &[("authority", authority)]),
-        contact: fill(&words.common.contact, &[("contact", &settings.contact)]),
+        contact: format!("{} {}", words.common.contact, settings.contact),
         time: fill(&terms.time_text, &[("time", &words.span(settings.session))]),
     }
 }
