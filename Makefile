@@ -19,6 +19,10 @@ test: ## everything: unit, golden, packets, lab flows, browser, root stage
 	cargo test --workspace
 	tools/as-root tests/root-stage
 
+bench: ## sheshi side by side with its peers; one table (SERVERS="sheshi pdns", ARGS="--only cpu --reps 3")
+	@. tools/setup bench
+	cd benches && ./run.sh $(ARGS) $(SERVERS) && cat out/tables.md
+
 lint: ## formatting, clippy, documentation, licences of what we depend on
 	@. tools/setup build
 	cargo fmt --all --check
@@ -29,4 +33,7 @@ lint: ## formatting, clippy, documentation, licences of what we depend on
 test-fresh: ## both commands in new Debian 12 and 13 roots; result goes on record
 	@tools/test-fresh
 
-.PHONY: help run test lint test-fresh
+SERVERS ?=
+ARGS ?=
+
+.PHONY: help run test bench lint test-fresh
