@@ -16,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::{Error, Tls};
 
 /// How often the files are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 pub(crate) struct Certificate {
     files: Tls,
