@@ -560,3 +560,7 @@ fn dropped(turn: &Turn<'_>) -> Step {
     turn.tally.count(Count::Dropped);
     Step::Ignore
 }
+
+#[cfg(test)]
+#[path = "pipeline_tests.rs"]
+mod tests;

@@ -46,11 +46,13 @@ impl From<SocketAddr> for Upstream {
 /// How long a client waits for all attempts together.
 const DEADLINE: Duration = Duration::from_millis(3000);
 /// How long one upstream has over UDP before the next is asked.
-const ATTEMPT: Duration = Duration::from_millis(800);
+const ATTEMPT: Duration = Duration::from_millis(1000);
 /// How long an upstream over TCP.
 const STREAM: Duration = Duration::from_millis(1500);
-/// Datagrams sent in one attempt at most, a third of a second apart.
+/// Datagrams sent in one attempt at most, and how many milliseconds apart: one more, for the one that was lost. Each is a chance for
+/// a forger, so there are no more.
 const SENDS: u8 = 2;
+const AGAIN: u64 = 500;
 /// How long an upstream that failed is asked last, in seconds. It is back soon after it answers again.
 const SHUNNED: u32 = 2;
 
@@ -136,6 +138,7 @@ impl Upstreams {
         let mut stream = UdpClientStream::builder(address, self.provider.clone())
             .with_timeout(Some(ATTEMPT))
             .with_max_retries(SENDS)
+            .with_retry_interval_floor(AGAIN)
             .with_os_port_selection(false)
             .build();
         let response = stream.send_message(request(question, true)?).first_answer().await?;
