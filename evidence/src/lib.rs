@@ -1,8 +1,10 @@
 //! Controls, probes and outcomes as values; records, chain, signature, verification.
 pub mod canon;
+pub mod chain;
 pub mod control;
 mod error;
 pub mod hash;
+pub mod log;
 pub mod merkle;
 pub mod note;
 pub mod problem;
