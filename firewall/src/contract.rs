@@ -73,7 +73,7 @@ pub fn guard() -> Table {
 pub fn working(ruleset: &Ruleset) -> Table {
     let mut chains = Vec::new();
     if !ruleset.guests.is_empty() {
-        chains.extend([source(ruleset), redirect(ruleset)]);
+        chains.extend([source(ruleset), destination(ruleset)]);
         if !ruleset.closed {
             chains.push(to_resolver(ruleset));
         }
@@ -120,7 +120,7 @@ fn source(ruleset: &Ruleset) -> Chain {
     base("source", Kind::Filter, Hook::Prerouting, -300, false, rules)
 }
 
-fn redirect(ruleset: &Ruleset) -> Chain {
+fn destination(ruleset: &Ruleset) -> Chain {
     let mut rules = Vec::new();
     for name in guest_interfaces(ruleset) {
         if !ruleset.closed {
@@ -130,20 +130,29 @@ fn redirect(ruleset: &Ruleset) -> Chain {
         }
         rules.push(rule(9, "strangers", [Expr::Iifname(name.clone()), Expr::Goto("to_portal")]));
     }
-    base("redirect", Kind::Nat, Hook::Prerouting, -100, false, rules)
+    base("destination", Kind::Nat, Hook::Prerouting, -100, false, rules)
 }
 
 fn to_resolver(ruleset: &Ruleset) -> Chain {
-    let to = Expr::Redirect(ruleset.ports.dns);
-    let dns = |l4| rule(8, "DNS to the resolver", [Expr::Dport(l4, 53), Expr::Count, to.clone()]);
+    let dns = |l4| rule(8, "DNS to the resolver", redirected(l4, 53, ruleset.ports.dns));
     branch("to_resolver", vec![dns(L4::Udp), dns(L4::Tcp)])
 }
 
 fn to_portal(ruleset: &Ruleset) -> Chain {
-    let to = Expr::Redirect(ruleset.ports.stranger_dns);
-    let dns = |l4| rule(9, "DNS to the stranger port", [Expr::Dport(l4, 53), Expr::Count, to.clone()]);
-    let http = [Expr::Dport(L4::Tcp, 80), Expr::Count, Expr::Redirect(ruleset.ports.portal)];
-    branch("to_portal", vec![dns(L4::Udp), dns(L4::Tcp), rule(10, "HTTP to the portal", http)])
+    let dns = |l4| rule(9, "DNS to the stranger port", redirected(l4, 53, ruleset.ports.stranger_dns));
+    let http = rule(10, "HTTP to the portal", redirected(L4::Tcp, 80, ruleset.ports.portal));
+    branch("to_portal", vec![dns(L4::Udp), dns(L4::Tcp), http])
+}
+
+/// From this port of any address to that port of ours. What is on its way there already needs no translation, and so
+/// outlives the deletion of its connection when the guest is admitted: the page that says so arrives.
+fn redirected(l4: L4, from: u16, to: u16) -> Vec<Expr> {
+    let mut exprs = vec![Expr::Dport(l4, from)];
+    if from == to {
+        exprs.push(Expr::NotOfThisInterface);
+    }
+    exprs.extend([Expr::Count, Expr::Redirect(to)]);
+    exprs
 }
 
 fn input(ruleset: &Ruleset) -> Chain {

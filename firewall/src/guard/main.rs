@@ -1,2 +1,84 @@
-//! The guard.
-fn main() {}
+//! `sheshi-guard`: the one process that may change the firewall, and the only one that links libnftnl.
+//!
+//! The [`keeper`] holds what is in force and who is admitted; [`server`] takes requests; [`watch`] sees what others do to
+//! the tables. To the kernel, [`encode`] and [`express`] turn the IR into messages (with [`sys`] for what nftnl cannot
+//! say); back from it, [`kernel`] reads and [`picture`] compares. Nothing here parses a byte that a guest sent.
+
+mod encode;
+mod express;
+mod forwarding;
+mod keeper;
+mod kernel;
+mod netlink;
+mod picture;
+mod server;
+mod sys;
+mod watch;
+
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use clap::Parser;
+
+use crate::keeper::Keeper;
+
+/// Holds sheshi's firewall in the kernel.
+///
+/// Owns the nftables tables `sheshi` and `sheshi_guard`, the connections of guests, and the switches that let the kernel
+/// forward. Takes requests on a Unix socket, from the accounts named, and reads nothing else. Until somebody sends a
+/// ruleset nothing is forwarded. When it ends, however it ends, the rules stay in force.
+#[derive(Debug, Parser)]
+#[command(name = "sheshi-guard", version)]
+struct Options {
+    /// The Unix socket to listen on.
+    #[arg(long, value_name = "PATH", default_value = "/run/sheshi/guard.sock")]
+    socket: PathBuf,
+    /// An account that may send requests, by number; may be given several times. The guard's own account always may.
+    #[arg(long, value_name = "UID")]
+    allow_uid: Vec<u32>,
+    /// Where the last ruleset is kept, to be put in force again after a restart. It names no guest. Best in a folder that
+    /// a reboot empties, such as /run: then every boot begins closed.
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+    /// How much to log: error, warn, info or debug. Devices and addresses appear at debug only.
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    log: tracing::level_filters::LevelFilter,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    tracing_subscriber::fmt().with_max_level(options.log).with_writer(std::io::stderr).without_time().init();
+    // A guard whose parts disagree must not go on: whoever watches over it starts it anew, and the rules stay meanwhile.
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        std::process::abort();
+    }));
+    match run(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: Options) -> Result<(), String> {
+    let path = options.socket;
+    let listener = server::bind(&path).map_err(|error| format!("listening on {}: {error}", path.display()))?;
+    let keeper = Keeper::start(options.state).map_err(|error| error.to_string())?;
+    let keeper = Arc::new(Mutex::new(keeper));
+    watch::start(&keeper).map_err(|error| format!("watching the tables: {error}"))?;
+    let mut allowed: std::collections::BTreeSet<u32> = options.allow_uid.into_iter().collect();
+    allowed.insert(nix::unistd::geteuid().as_raw());
+    tracing::info!(socket = %path.display(), "listening");
+    server::serve(&listener, &keeper, &Arc::new(allowed)).map_err(|error| format!("serving {}: {error}", path.display()))
+}
+
+/// A panic ends the process, so a lock is never poisoned.
+fn locked(keeper: &Mutex<Keeper>) -> MutexGuard<'_, Keeper> {
+    keeper.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,176 @@
+//! What the kernel holds: tables, and the admitted.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
+
+use nix::errno::Errno;
+use sheshi_firewall::contract;
+use sheshi_policy::Mac;
+
+use crate::{
+    netlink::{Message, Socket, attributes, number, put, text},
+    picture::{self, Picture},
+};
+
+const NFPROTO_INET: u8 = 1;
+/// Dumps that a change tears are begun anew, this often.
+const ATTEMPTS: usize = 8;
+
+/// An admitted pair.
+pub(crate) type Pair = (Mac, IpAddr);
+
+/// A table as the kernel has it, with its rules and the elements that have no time.
+pub(crate) fn picture(socket: &mut Socket, table: &str) -> io::Result<Picture> {
+    whole(socket, |socket| {
+        let mut picture = Picture::default();
+        let named = question(&[(1, table)]);
+        socket.dump(picture::GETTABLE, NFPROTO_INET, &[], |message| picture.add(table, &message))?;
+        if !picture.exists {
+            return Ok(picture);
+        }
+        for kind in [picture::GETCHAIN, picture::GETSET] {
+            socket.dump(kind, NFPROTO_INET, &named, |message| picture.add(table, &message))?;
+        }
+        socket.dump(picture::GETRULE, NFPROTO_INET, &named, |message| picture.add(table, &message))?;
+        for set in picture.plain_sets() {
+            let question = question(&[(1, table), (2, &set)]);
+            socket.dump(picture::GETSETELEM, NFPROTO_INET, &question, |message| picture.add(table, &message))?;
+        }
+        Ok(picture)
+    })
+}
+
+/// A table's flags, and whether a living process owns it; `None` if there is no such table.
+pub(crate) fn flags(socket: &mut Socket, table: &str) -> io::Result<Option<(u32, bool)>> {
+    whole(socket, |socket| {
+        let mut found = None;
+        socket.dump(picture::GETTABLE, NFPROTO_INET, &[], |message: Message<'_>| {
+            if message.attribute(1).map(text).as_deref() == Some(table) {
+                let flags = message.attribute(2).map_or(0, number) as u32;
+                found = Some((flags, message.attribute(7).is_some()));
+            }
+        })?;
+        Ok(found)
+    })
+}
+
+/// The admitted pairs and the time each has left. Empty without a table.
+pub(crate) fn guests(socket: &mut Socket) -> io::Result<HashMap<Pair, Duration>> {
+    whole(socket, |socket| {
+        let mut guests = HashMap::new();
+        for set in [contract::GUEST4, contract::GUEST6] {
+            let question = question(&[(1, contract::WORKING), (2, set)]);
+            let read = socket.dump(picture::GETSETELEM, NFPROTO_INET, &question, |message| {
+                for element in picture::elements(&message) {
+                    if let Some(pair) = pair(&element.key) {
+                        guests.insert(pair, Duration::from_millis(element.left));
+                    }
+                }
+            });
+            match read {
+                Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => {}
+                other => other?,
+            }
+        }
+        Ok(guests)
+    })
+}
+
+fn pair(key: &[u8]) -> Option<Pair> {
+    let mac = Mac(key.get(..6)?.try_into().ok()?);
+    let address = match key.get(8..)? {
+        four if four.len() == 4 => Ipv4Addr::from(<[u8; 4]>::try_from(four).ok()?).into(),
+        sixteen => Ipv6Addr::from(<[u8; 16]>::try_from(sixteen).ok()?).into(),
+    };
+    Some((mac, address))
+}
+
+fn question(attributes: &[(u16, &str)]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (kind, name) in attributes {
+        put(&mut bytes, *kind, format!("{name}\0").as_bytes());
+    }
+    bytes
+}
+
+/// Reads again when a change came in between.
+fn whole<T>(socket: &mut Socket, mut read: impl FnMut(&mut Socket) -> io::Result<T>) -> io::Result<T> {
+    for _ in 1..ATTEMPTS {
+        match read(socket) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+    read(socket)
+}
+
+// Connection tracking: linux/netfilter/nfnetlink_conntrack.h.
+const CT_GET: u16 = 1 << 8 | 1;
+const CT_DELETE: u16 = 1 << 8 | 2;
+const CTA_TUPLE_ORIG: u16 = 1;
+const CTA_TUPLE_REPLY: u16 = 2;
+const CTA_MARK: u16 = 8;
+const CTA_ID: u16 = 12;
+const CTA_ZONE: u16 = 18;
+const NLA_F_NESTED: u16 = 0x8000;
+const FAMILIES: [u8; 2] = [2, 10];
+
+/// A tracked connection, as far as it matters here.
+pub(crate) struct Connection {
+    /// Who began it.
+    pub(crate) source: Option<IpAddr>,
+    /// Both ends, as each side sees them.
+    pub(crate) ends: Vec<IpAddr>,
+    /// The connection's mark.
+    pub(crate) mark: u32,
+}
+
+/// Makes the kernel forget the connections that `which` picks. What is open then is judged anew, packet by packet.
+pub(crate) fn cut(socket: &mut Socket, which: impl Fn(&Connection) -> bool) -> io::Result<usize> {
+    let mut doomed = Vec::new();
+    for family in FAMILIES {
+        whole(socket, |socket| {
+            socket.dump(CT_GET, family, &[], |message| {
+                let original = message.attribute(CTA_TUPLE_ORIG).unwrap_or_default();
+                let mut ends = addresses(original);
+                let source = ends.first().copied();
+                ends.extend(addresses(message.attribute(CTA_TUPLE_REPLY).unwrap_or_default()));
+                let mark = message.attribute(CTA_MARK).map_or(0, number) as u32;
+                if which(&Connection { source, ends, mark }) {
+                    let mut body = Vec::new();
+                    put(&mut body, CTA_TUPLE_ORIG | NLA_F_NESTED, original);
+                    for kind in [CTA_ID, CTA_ZONE] {
+                        if let Some(value) = message.attribute(kind) {
+                            put(&mut body, kind, value);
+                        }
+                    }
+                    doomed.push((family, body));
+                }
+            })
+        })?;
+    }
+    for (family, body) in &doomed {
+        match socket.request(CT_DELETE, *family, body) {
+            // It ended by itself, or was read twice.
+            Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => {}
+            other => other?,
+        }
+    }
+    Ok(doomed.len())
+}
+
+/// Source and destination of a tuple, in this order.
+fn addresses(tuple: &[u8]) -> Vec<IpAddr> {
+    let nested = attributes(tuple).find(|(kind, _)| *kind == 1).map_or(&[] as &[u8], |(_, value)| value);
+    let mut found: Vec<_> = attributes(nested).collect();
+    found.sort_by_key(|(kind, _)| *kind);
+    let address = |value: &[u8]| match value.len() {
+        4 => Some(Ipv4Addr::from(<[u8; 4]>::try_from(value).ok()?).into()),
+        _ => Some(Ipv6Addr::from(<[u8; 16]>::try_from(value).ok()?).into()),
+    };
+    found.into_iter().filter_map(|(_, value)| address(value)).collect()
+}

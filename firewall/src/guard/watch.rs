@@ -1,0 +1,64 @@
+//! The two clocks of the guard: the kernel's announcements of changed tables, and the guests whose time is over.
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    keeper::Keeper,
+    locked,
+    netlink::{Socket, messages},
+};
+
+/// NFNLGRP_NFTABLES, as a bit of the groups a socket hears.
+const TABLES: u32 = 1 << (7 - 1);
+/// How long without an announcement until the tables are looked at all the same: an announcement can be lost.
+const AT_LEAST: Duration = Duration::from_secs(5);
+/// Guests' time is over at most this late (plus what deleting takes).
+const SWEEP: Duration = Duration::from_millis(250);
+
+/// Starts both. They run as long as the process.
+pub(crate) fn start(keeper: &Arc<Mutex<Keeper>>) -> io::Result<()> {
+    let socket = Socket::new(TABLES)?;
+    let ours = locked(keeper).port()?;
+    let watched = Arc::clone(keeper);
+    thread::Builder::new().name("watch".into()).spawn(move || {
+        loop {
+            wait_for_change(&socket, ours);
+            locked(&watched).inspect();
+        }
+    })?;
+    let swept = Arc::clone(keeper);
+    thread::Builder::new().name("sweep".into()).spawn(move || {
+        loop {
+            thread::sleep(SWEEP);
+            locked(&swept).sweep();
+        }
+    })?;
+    Ok(())
+}
+
+/// Returns when somebody else changed a table, when announcements were lost, or when it has been quiet for long.
+fn wait_for_change(socket: &Socket, ours: u32) {
+    let deadline = Instant::now() + AT_LEAST;
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match socket.receive(&mut buffer, deadline) {
+            Ok(length) if messages(&buffer[..length]).all(|message| message.port == ours) => {
+                if Instant::now() >= deadline {
+                    return;
+                }
+            }
+            Ok(_) => return,
+            Err(error) => {
+                if error.kind() != io::ErrorKind::TimedOut {
+                    tracing::debug!(%error, "hearing of changed tables");
+                }
+                return;
+            }
+        }
+    }
+}
