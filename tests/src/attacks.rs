@@ -1,7 +1,10 @@
 //! What a stranger tries: the same table runs through a naive gateway, where all of it must arrive, and through sheshi,
 //! where nothing may.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use crate::{
     arrivals::Arrival,
@@ -124,4 +127,45 @@ fn echo_request(kind: u8) -> Vec<u8> {
     let sum = !(((sum & 0xffff) + (sum >> 16)) as u16);
     message[2..4].copy_from_slice(&sum.to_be_bytes());
     message
+}
+
+/// Whether a datagram of one guest reaches another guest at this address: over the bridge, or `bounced` off the gateway,
+/// which is asked to route it back to where it came from.
+pub fn reaches_neighbour(
+    lab: &Lab,
+    from: &Guest,
+    to: &Guest,
+    address: IpAddr,
+    bounced: bool,
+) -> Result<bool, LabError> {
+    let (gateway, bits) = match address {
+        IpAddr::V4(_) => (IpAddr::V4(plan::GATEWAY_V4), 32),
+        IpAddr::V6(_) => (IpAddr::V6(plan::GATEWAY_ULA), 128),
+    };
+    let route = format!("{address}/{bits}");
+    if bounced {
+        from.output(&["ip", "route", "replace", &route, "via", &gateway.to_string(), "dev", "eth0"])?;
+    }
+    let doing = || format!("listening in {} at {address}", to.name());
+    let listener = to.socket(Domain::for_address((address, 0).into()), Type::DGRAM, None)?;
+    listener.bind(&SocketAddr::new(address, 0).into()).doing(doing)?;
+    let port = listener.local_addr().doing(doing)?.as_socket().map_or(0, |bound| bound.port());
+    let listener = std::net::UdpSocket::from(listener);
+    listener.set_read_timeout(Some(Duration::from_secs(5))).doing(doing)?;
+    reach_gateway(from)?;
+    let sender = from.udp((address, port).into())?;
+    for _ in 0..3 {
+        // Refusals show up here; whether anything arrives is for the listener to tell.
+        let _ = sender.send(b"neighbour");
+    }
+    reach_gateway(from)?;
+    // The gateway's own datagram is sent last: when it is there, everything else that comes is there.
+    let marker = lab.place("gateway").udp((address, port).into())?;
+    marker.send(b"gateway").doing(|| format!("sending from the gateway to {address}"))?;
+    let mut room = [0; 16];
+    let length = listener.recv(&mut room).doing(doing)?;
+    if bounced {
+        from.output(&["ip", "route", "del", &route])?;
+    }
+    Ok(&room[..length] == b"neighbour")
 }

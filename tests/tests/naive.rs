@@ -55,3 +55,17 @@ fn internet_answers_as_its_names_say() {
     let spelled = guest.resolve("192-0-2-7.address.example.org", RecordType::A).unwrap();
     assert_eq!(spelled.addresses(), [std::net::IpAddr::from([192, 0, 2, 7])]);
 }
+
+#[test]
+fn gateway_bounces_between_isolated_guests() {
+    let (from, to) = (LAB.guest("guest1"), LAB.guest("guest2"));
+    from.join().unwrap();
+    let lease = to.join().unwrap();
+    for address in [std::net::IpAddr::V4(lease.address), lease.v6[0].into()] {
+        assert!(
+            !attacks::reaches_neighbour(&LAB, &from, &to, address, false).unwrap(),
+            "ports are not isolated: {address}"
+        );
+        assert!(attacks::reaches_neighbour(&LAB, &from, &to, address, true).unwrap(), "{address}");
+    }
+}

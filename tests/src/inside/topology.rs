@@ -15,6 +15,10 @@ use crate::{
 
 /// Lays the cables of all places.
 pub(crate) fn lay(places: &BTreeMap<String, Place>, options: &Options) -> Result<(), LabError> {
+    // Every machine waits a second or two to see whether its addresses are somebody else's; the tests need not.
+    for place in places.values() {
+        set(place, "net/ipv6/conf/default/accept_dad", "0")?;
+    }
     internet(&places["internet"])?;
     gateway(&places["gateway"], options)?;
     for number in 1..=options.guests {
@@ -76,16 +80,16 @@ fn gateway(place: &Place, options: &Options) -> Result<(), LabError> {
 }
 
 fn guest(place: &Place, number: u8, options: &Options) -> Result<(), LabError> {
-    // A device waits a second or two for duplicate addresses and before it asks for routers; the tests need not.
-    set(place, "net/ipv6/conf/eth0/accept_dad", "0")?;
+    // Nor need a device wait before it asks for routers.
     set(place, "net/ipv6/conf/eth0/router_solicitation_delay", "0")?;
     set(place, "net/ipv6/conf/eth0/router_solicitation_interval", "1")?;
     if options.ipv6 == Ipv6::Off {
         set(place, "net/ipv6/conf/eth0/accept_ra", "0")?;
     }
-    // `eth0` stays down until the guest joins.
+    // The cable is in, because the kernel takes up to a second to notice that; the device is silent until the guest joins.
+    set(place, "net/ipv6/conf/eth0/disable_ipv6", "1")?;
     let mac = plan::mac_text(plan::guest_mac(number));
-    ip(place, &format!("link set lo up\nlink set eth0 address {mac}\n"))
+    ip(place, &format!("link set lo up\nlink set eth0 address {mac} up\n"))
 }
 
 fn routes(place: &Place, options: &Options) -> Result<(), LabError> {

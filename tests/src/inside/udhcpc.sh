@@ -7,6 +7,7 @@ deconfig)
 	: >"$LEASE/resolv.conf"
 	ip -4 addr flush dev "$interface"
 	ip link set dev "$interface" up
+	echo 0 >"/proc/sys/net/ipv6/conf/$interface/disable_ipv6" 2>/dev/null || true
 	;;
 bound | renew)
 	ip -4 addr replace "$ip/$mask" broadcast + dev "$interface"
