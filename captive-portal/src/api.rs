@@ -6,10 +6,7 @@ use axum::{body::Body, response::Response};
 use hyper::{HeaderMap, StatusCode, header, header::HeaderValue};
 use serde::Serialize;
 
-use crate::{
-    pages,
-    portal::{Inner, Who},
-};
+use crate::{admission::Who, pages, portal::Inner};
 
 /// The path under which the API is announced (RFC 8910).
 pub(crate) const PATH: &str = "/captive-portal/api";

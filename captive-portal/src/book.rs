@@ -18,10 +18,13 @@ pub(crate) struct Session {
     pub(crate) until: Instant,
 }
 
-/// All sessions by device. A device has one at most, an address belongs to one device at most.
+/// All sessions by device; a device has one at most.
 #[derive(Debug, Default)]
 pub(crate) struct Book {
     sessions: HashMap<Mac, Session>,
+    /// Which device is believed to have an address: the one that was seen with it last. Another one, which was admitted
+    /// under it too, keeps it in its session: who shows up under a guest's address does not put that guest out for good.
+    holders: HashMap<IpAddr, Mac>,
     /// Devices that the firewall still has to shut out: it failed to when it was asked.
     owed: Vec<Mac>,
 }
@@ -41,31 +44,40 @@ impl Book {
     }
 
     pub(crate) fn begin(&mut self, mac: Mac, session: Session) {
-        for address in &session.addresses {
-            self.forget(*address);
-        }
+        self.end(mac);
+        self.holders.extend(session.addresses.iter().map(|address| (*address, mac)));
         self.owed.retain(|owed| *owed != mac);
         self.sessions.insert(mac, session);
     }
 
+    /// Ends a session; an address it held goes back to another session that has it.
     pub(crate) fn end(&mut self, mac: Mac) -> Option<Session> {
-        self.sessions.remove(&mac)
-    }
-
-    /// Adds an address to a session, taking it from whoever had it.
-    pub(crate) fn add(&mut self, mac: Mac, address: IpAddr) {
-        if self.sessions.contains_key(&mac) {
-            self.forget(address);
-            if let Some(session) = self.sessions.get_mut(&mac) {
-                session.addresses.push(address);
+        let session = self.sessions.remove(&mac)?;
+        for address in &session.addresses {
+            if self.holds(mac, *address) {
+                let other = self.iter().find(|(_, other)| other.addresses.contains(address)).map(|(other, _)| other);
+                match other {
+                    Some(other) => self.holders.insert(*address, other),
+                    None => self.holders.remove(address),
+                };
             }
         }
+        Some(session)
     }
 
-    fn forget(&mut self, address: IpAddr) {
-        for session in self.sessions.values_mut() {
-            session.addresses.retain(|other| *other != address);
+    /// Notes that a device was seen with an address under which it is admitted.
+    pub(crate) fn claim(&mut self, mac: Mac, address: IpAddr) {
+        if let Some(session) = self.sessions.get_mut(&mac) {
+            if !session.addresses.contains(&address) {
+                session.addresses.push(address);
+            }
+            self.holders.insert(address, mac);
         }
+    }
+
+    /// Whether a device was the last one seen with an address.
+    pub(crate) fn holds(&self, mac: Mac, address: IpAddr) -> bool {
+        self.holders.get(&address) == Some(&mac)
     }
 
     pub(crate) fn over(&self, now: Instant) -> Vec<Mac> {
@@ -84,8 +96,9 @@ impl Book {
 
     /// What the resolver reads.
     pub(crate) fn directory(&self) -> Directory {
-        Directory::new(self.iter().flat_map(|(mac, session)| {
-            session.addresses.iter().map(move |address| (*address, Client { mac, group: session.group.clone() }))
+        Directory::new(self.holders.iter().filter_map(|(address, mac)| {
+            let session = self.sessions.get(mac)?;
+            Some((*address, Client { mac: *mac, group: session.group.clone() }))
         }))
     }
 }
@@ -135,22 +148,29 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_moves_to_another_device_is_the_others() {
+    fn an_address_is_of_the_device_seen_with_it_last_and_goes_back() {
         let now = Instant::now();
         let mut book = Book::default();
+        let shared = "2001:db8::7".parse().unwrap();
+        let holder = |book: &Book| book.directory().client(shared).map(|client| client.mac);
         book.begin(ME, session(&["192.0.2.7", "2001:db8::7"], now));
         book.begin(OTHER, session(&["192.0.2.8"], now));
-        book.add(OTHER, "2001:db8::7".parse().unwrap());
-        let directory = book.directory();
-        assert_eq!(directory.len(), 3);
-        assert_eq!(directory.client("2001:db8::7".parse().unwrap()).unwrap().mac, OTHER);
-        assert_eq!(directory.client("192.0.2.7".parse().unwrap()).unwrap().mac, ME);
+        assert_eq!(holder(&book), Some(ME));
+        book.claim(OTHER, shared);
+        assert_eq!((holder(&book), book.directory().len()), (Some(OTHER), 3));
+        book.claim(ME, shared);
+        assert_eq!(holder(&book), Some(ME));
+        book.claim(OTHER, shared);
+        book.end(OTHER);
+        assert_eq!((holder(&book), book.directory().len()), (Some(ME), 2));
+        book.end(ME);
+        assert!(book.directory().is_empty());
     }
 
     #[test]
     fn address_of_a_device_without_session_is_a_strangers() {
         let mut book = Book::default();
-        book.add(ME, "192.0.2.7".parse().unwrap());
+        book.claim(ME, "192.0.2.7".parse().unwrap());
         assert!(book.directory().is_empty());
     }
 }

@@ -12,11 +12,12 @@ use sheshi_policy::{Category, Reason, Rule};
 use tower::ServiceExt;
 
 use crate::{
+    admission::Who,
     api,
     host::{Host, Site},
     keys::Purpose,
     pages::{self, BlockedPage, Frame, MessagePage, OpeningPage},
-    portal::{Inner, Who},
+    portal::Inner,
     probes::{self, Answer},
     terms,
     wanted::{Wanted, escape},

@@ -12,7 +12,7 @@ use sheshi_policy::{Mac, Moment};
 /// A future on the heap, as a trait object must give one.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// The firewall refused, or did not answer.
+/// The firewall refused, or did not answer. The text is logged: it names no device.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct GateError(pub String);

@@ -5,6 +5,7 @@
 //! `dispatch` (whose host is it, and who asks), and is answered by a page of `pages` or an OS probe of `probes`. Guests
 //! are admitted in one order: kernel, record, directory, page; and what was not recorded is undone.
 
+mod admission;
 mod api;
 mod book;
 mod dispatch;

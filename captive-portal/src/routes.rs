@@ -13,12 +13,14 @@ use hyper::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 
 use crate::{
-    Error, api,
+    Error,
+    admission::Who,
+    api,
     dispatch::{Asker, message, words_for},
     host::Host,
     keys::{self, Purpose},
     pages::{self, Frame, StatusPage, TermsPage, WelcomePage},
-    portal::{Inner, Who},
+    portal::Inner,
     terms,
     wanted::{Wanted, escape},
     words::{Words, fill},

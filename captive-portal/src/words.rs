@@ -45,6 +45,7 @@ pub(crate) struct Common {
     pub(crate) no_uplink: String,
     pub(crate) to_portal: String,
     pub(crate) to_status: String,
+    pub(crate) help: String,
     pub(crate) footer: String,
 }
 
