@@ -4,7 +4,7 @@
 
 use std::{fs, io, path::Path, path::PathBuf};
 
-use sheshi_policy::{Edition, Policy, Progress, Source};
+use sheshi_policy::{Edition, NotAList, Policy, Progress, Source};
 
 /// What went wrong with a list.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +19,14 @@ pub enum ListError {
         /// What the system said.
         source: io::Error,
     },
+    /// It is no list.
+    #[error("reading list {list}: {why}")]
+    NotAList {
+        /// The list's name in the policy.
+        list: String,
+        /// What it is.
+        why: NotAList,
+    },
 }
 
 /// Reads all lists of a policy; relative paths start at `folder`, the policy's own.
@@ -27,8 +35,9 @@ pub fn load(policy: &Policy, folder: &Path, progress: &mut dyn FnMut(Progress)) 
     for list in &policy.lists {
         let Source::File(file) = &list.source else { continue };
         let path = folder.join(file);
-        let text = fs::read(&path).map_err(|source| ListError::Read { list: list.name.to_string(), path, source })?;
-        editions.push(Edition::parse(list, &text));
+        let name = || list.name.to_string();
+        let text = fs::read(&path).map_err(|source| ListError::Read { list: name(), path, source })?;
+        editions.push(Edition::parse(list, &text).map_err(|why| ListError::NotAList { list: name(), why })?);
         progress(Progress { step: "reading lists", done: editions.len() as u64, total: policy.lists.len() as u64 });
     }
     Ok(editions)

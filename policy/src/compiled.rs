@@ -1,33 +1,30 @@
 //! The compiled policy: one file, checked before use, that turns a name into a verdict.
 
-use std::{fmt, fs, io, net::IpAddr, path::Path, path::PathBuf};
-
-use serde::Serialize;
+use std::{fmt, net::IpAddr, path::Path};
 
 use crate::{
-    Action, Category, CategoryInfo, Group, GroupId, ListInfo, Moment, Reason, Rule, Verdict, View, image::Image,
+    CategoryInfo, Group, GroupId, ListInfo, Moment, Reason, Rule, Verdict, View,
+    addresses::Addresses,
+    atom::What,
+    file::{Checked, LoadError, Section},
+    hashed::Hashes,
+    meta::{Meta, Target},
+    name::Folded,
+    network,
+    pattern::Patterns,
+    policy::Organisation,
+    seen::{NOWHERE, Seen, UNKNOWN},
+    sets::Sets,
+    table::{Found, Table},
 };
-
-/// Why a compiled policy was refused.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// The file could not be read.
-    #[error("reading compiled policy {path}: {source}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The content is not a compiled policy, is damaged, or is of another version.
-    #[error("loading compiled policy: {0}")]
-    Damaged(String),
-}
 
 /// A compiled policy. Immutable; a new generation is a new value.
 pub struct Compiled {
-    image: Image,
-    digest: [u8; 32],
+    file: Checked,
+    pub(crate) meta: Meta,
+    pub(crate) sets: Sets,
+    patterns: Patterns,
+    hashes: Hashes,
 }
 
 impl fmt::Debug for Compiled {
@@ -36,32 +33,51 @@ impl fmt::Debug for Compiled {
     }
 }
 
+/// Something found about a name, and where.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Place {
+    /// An entry of the table of names: its labels, bucket, place, and number among the atoms of its set.
+    Table { labels: u8, bucket: u32, place: u8, atom: usize },
+    /// A pattern.
+    Pattern(usize),
+    /// A digest of a hashed list.
+    Hashed,
+}
+
 impl Compiled {
     /// Maps a compiled file, checking it before use.
     pub fn load(path: &Path) -> Result<Self, LoadError> {
-        Self::from_bytes(fs::read(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })?)
+        Self::new(Checked::open(path)?)
     }
 
     /// The same from memory.
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, LoadError> {
-        use sha2::Digest;
-        let image = serde_json::from_slice(&bytes).map_err(|error| LoadError::Damaged(error.to_string()))?;
-        Ok(Self { image, digest: sha2::Sha256::digest(&bytes).into() })
+        Self::new(Checked::from_bytes(bytes)?)
+    }
+
+    fn new(file: Checked) -> Result<Self, LoadError> {
+        let meta: Meta = serde_json::from_slice(file.section(Section::Meta))
+            .map_err(|error| LoadError::Format(format!("its description cannot be read: {error}")))?;
+        let part = |name: &str| LoadError::Format(format!("its {name} cannot be read"));
+        let sets = Sets::read(file.section(Section::Sets)).ok_or_else(|| part("sets"))?;
+        let patterns = Patterns::new(&meta.patterns).ok_or_else(|| part("patterns"))?;
+        let hashes = Hashes::new(&meta.hashed).ok_or_else(|| part("hashed lists"))?;
+        Ok(Self { file, meta, sets, patterns, hashes })
     }
 
     /// The policy's running number.
     pub fn generation(&self) -> u64 {
-        self.image.generation
+        self.file.generation
     }
 
-    /// SHA-256 over the content.
+    /// SHA-256 that stands for the whole content.
     pub fn digest(&self) -> [u8; 32] {
-        self.digest
+        self.file.digest
     }
 
     /// The groups; the first one is for guests.
     pub fn groups(&self) -> &[Group] {
-        &self.image.groups
+        &self.meta.groups
     }
 
     /// The group of this name.
@@ -72,123 +88,150 @@ impl Compiled {
 
     /// The categories.
     pub fn categories(&self) -> &[CategoryInfo] {
-        &self.image.categories
+        &self.meta.categories
     }
 
-    /// The lists.
+    /// The lists, legal orders among them.
     pub fn lists(&self) -> &[ListInfo] {
-        &self.image.lists
+        &self.meta.lists
     }
 
-    /// What a group's policy amounts to at a moment. An unknown group has all categories blocked.
-    pub fn view(&self, group: GroupId, _at: Moment) -> View {
-        let blocked = match self.groups().get(usize::from(group.0)) {
-            Some(group) => group.categories.iter().fold(0, |mask, category| mask | 1 << category.0),
-            None => u128::MAX,
-        };
-        View { group, blocked, exceptions: 0 }
+    /// Who runs the filter.
+    pub fn organisation(&self) -> &Organisation {
+        &self.meta.organisation
+    }
+
+    /// Names that search engines' names are answered as aliases of. One that does not exist upstream must make its
+    /// engine's names blocked.
+    pub fn search_targets(&self) -> impl Iterator<Item = &str> {
+        let targets = self.meta.targets.iter();
+        targets
+            .flat_map(|target| -> &[&str] {
+                match target {
+                    Target::YouTube => &[crate::search::YOUTUBE_MODERATE, crate::search::YOUTUBE_STRICT],
+                    _ => &[],
+                }
+            })
+            .copied()
+            .chain(self.meta.targets.iter().filter_map(|target| match target {
+                Target::Alias(name, _) => Some(&**name),
+                _ => None,
+            }))
+    }
+
+    /// What a group's policy amounts to at a moment. A group that does not exist has every category blocked.
+    pub fn view(&self, group: GroupId, at: Moment) -> View {
+        let meta = &self.meta;
+        let mut blocked = 0;
+        for (number, info) in meta.categories.iter().enumerate() {
+            let chosen = meta
+                .groups
+                .get(usize::from(group.0))
+                .is_none_or(|group| group.categories.iter().any(|category| usize::from(category.0) == number));
+            let schedule = meta.scheduled.get(number).copied().flatten();
+            let now = match (schedule.map(|schedule| meta.schedules.get(schedule)), at) {
+                (Some(Some(schedule)), Moment::At(at)) => schedule.holds(at),
+                _ => true,
+            };
+            if info.locked || chosen && now {
+                blocked |= 1 << (number & 127);
+            }
+        }
+        View { group, blocked, at }
     }
 
     /// Whether a name may be resolved. `name` is in uncompressed wire form, in any case, ending in the root label;
     /// anything else is blocked.
     pub fn decide(&self, name: &[u8], view: &View) -> Verdict {
-        let Some(name) = crate::name::dotted(name) else {
-            return Verdict { action: Action::Block(crate::BlockAnswer::Nxdomain), reason: DEFAULT };
-        };
-        let mut rest = name.as_str();
-        loop {
-            if let Some(&list) = self.image.names.get(rest)
-                && let Some(category) = self.image.lists[usize::from(list)].category
-                && view.blocked & 1 << category.0 != 0
-            {
-                let info = &self.image.categories[usize::from(category.0)];
-                let rule = if info.locked { Rule::Locked } else { Rule::Category };
-                let reason = Reason { rule, category: Some(category), list: Some(list) };
-                return Verdict { action: Action::Block(info.answer), reason };
+        let Some(name) = Folded::new(name) else { return UNKNOWN };
+        let (mut seen, mut unreadable) = (Seen::new(), false);
+        self.look_up(&name, |what, place| seen.add(what, place.labels(), &self.meta, view.at), &mut unreadable);
+        seen.unreadable = unreadable;
+        seen.settle(&self.meta, view)
+    }
+
+    /// Calls `found` for everything that speaks of this name; sets `unreadable` when something could not be read.
+    pub(crate) fn look_up(&self, name: &Folded, mut found: impl FnMut(What, Place), unreadable: &mut bool) {
+        let table = self.table();
+        let mut hash = self.meta.key;
+        for count in 1..=name.count() {
+            hash = name.extend_hash(hash, count);
+            if self.meta.lengths & 1 << count == 0 {
+                // Names of this many labels or more are not in the table.
+                if self.meta.lengths >> count == 0 {
+                    break;
+                }
+                continue;
             }
-            match rest.split_once('.') {
-                Some((_, parent)) => rest = parent,
-                None => return Verdict { action: Action::Allow, reason: DEFAULT },
+            match table.find(hash, name.suffix(count)) {
+                Found::Nothing => {}
+                Found::Unreadable => *unreadable = true,
+                Found::Set { set, bucket, place } => match self.sets.get(set) {
+                    Some(atoms) => {
+                        for (number, atom) in atoms.iter().enumerate() {
+                            if atom.reaches(count == name.count()) {
+                                let labels = count as u8;
+                                found(atom.what, Place::Table { labels, bucket, place, atom: number });
+                            }
+                        }
+                    }
+                    None => *unreadable = true,
+                },
             }
+        }
+        if !self.patterns.is_empty() {
+            let mut space = [0; 256];
+            self.patterns.matches(name.text(&mut space), |number, what| found(what, Place::Pattern(number)));
+        }
+        if !self.hashes.is_empty() {
+            self.hashes.matches(self.file.section(Section::Hashed), name, |what| found(what, Place::Hashed));
         }
     }
 
+    pub(crate) fn table(&self) -> Table<'_> {
+        Table { buckets: self.meta.buckets, hot: self.file.section(Section::Hot), cold: self.file.cold() }
+    }
+
+    pub(crate) fn lines(&self) -> &[u8] {
+        self.file.section(Section::Lines)
+    }
+
     /// Whether an address may be given in an answer.
-    pub fn decide_address(&self, _address: IpAddr, _view: &View) -> Verdict {
-        Verdict { action: Action::Allow, reason: DEFAULT }
+    pub fn decide_address(&self, address: IpAddr, view: &View) -> Verdict {
+        let section = self.file.section(Section::Addresses);
+        if section.is_empty() {
+            return ALLOW;
+        }
+        let Some(set) = Addresses::find(section, network::number(address.to_canonical())) else { return ALLOW };
+        let Some(atoms) = self.sets.get(set) else { return UNKNOWN };
+        let mut seen = Seen::new();
+        for atom in atoms {
+            seen.add(atom.what, NOWHERE, &self.meta, view.at);
+        }
+        seen.settle(&self.meta, view)
     }
 
     /// The words for people: extra text of the Extended DNS Error and of the block page.
     pub fn block_text(&self, reason: &Reason) -> String {
-        let category = reason.category.and_then(|Category(n)| self.categories().get(usize::from(n)));
-        match category {
-            Some(category) => format!("blocked here: {}", category.title),
-            None => "blocked here by policy".to_owned(),
-        }
-    }
-
-    /// Which list, line and rule decide.
-    pub fn explain(&self, name: &[u8], group: GroupId, at: Moment) -> Explanation {
-        let verdict = self.decide(name, &self.view(group, at));
-        let list = verdict.reason.list.and_then(|list| self.lists().get(usize::from(list)));
-        let category = verdict.reason.category.and_then(|Category(n)| self.categories().get(usize::from(n)));
-        Explanation {
-            name: crate::name::dotted(name).unwrap_or_default(),
-            group: self.groups().get(usize::from(group.0)).map_or_else(String::new, |group| group.name.to_string()),
-            action: if verdict.is_block() { "block" } else { "allow" },
-            rule: verdict.reason.rule,
-            category: category.map(|category| category.name.to_string()),
-            list: list.map(|list| list.name.to_string()),
-            edition: list.map(|list| list.edition.to_string()),
-            line: None,
-            entry: None,
-            text: self.block_text(&verdict.reason),
+        let category = reason.category.and_then(|category| self.categories().get(usize::from(category.0)));
+        let list = reason.list.and_then(|list| self.lists().get(usize::from(list)));
+        match (reason.rule, category, list) {
+            (Rule::Order, _, Some(list)) => format!("Blocked by legal order {}", list.name),
+            (Rule::SafeSearch, ..) => "Blocked: this search engine has no safe mode".to_owned(),
+            (_, Some(category), _) => format!("Blocked: {}", category.title),
+            _ => "Blocked by the policy of this network".to_owned(),
         }
     }
 }
 
-const DEFAULT: Reason = Reason { rule: Rule::Default, category: None, list: None };
-
-/// Which list, line and rule decide about a name. `Display` is one line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Explanation {
-    /// The name, in dotted lower-case form.
-    pub name: String,
-    /// For whom.
-    pub group: String,
-    /// `allow`, `block` or `rewrite`.
-    pub action: &'static str,
-    /// The kind of rule that decides.
-    pub rule: Rule,
-    /// The category, where a list decides.
-    pub category: Option<String>,
-    /// The list, where a list decides.
-    pub list: Option<String>,
-    /// That list's edition.
-    pub edition: Option<String>,
-    /// The line of that list, from 1.
-    pub line: Option<u32>,
-    /// The entry that matched: the name itself, a parent, or a pattern.
-    pub entry: Option<String>,
-    /// The reason in words.
-    pub text: String,
-}
-
-impl fmt::Display for Explanation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} for {}: {}, {}", self.name, self.group, self.action, self.text)?;
-        if let Some(list) = &self.list {
-            write!(f, ", list {list}")?;
-            if let Some(edition) = &self.edition {
-                write!(f, " edition {edition}")?;
-            }
-            if let Some(line) = self.line {
-                write!(f, " line {line}")?;
-            }
+impl Place {
+    pub(crate) fn labels(self) -> u8 {
+        match self {
+            Self::Table { labels, .. } => labels,
+            Self::Pattern(_) | Self::Hashed => NOWHERE,
         }
-        if let Some(entry) = &self.entry {
-            write!(f, " ({entry})")?;
-        }
-        Ok(())
     }
 }
+
+const ALLOW: Verdict =
+    Verdict { action: crate::Action::Allow, reason: Reason { rule: Rule::Default, category: None, list: None } };

@@ -58,11 +58,13 @@ pub struct CategoryInfo {
 /// A list as it went into the compiled policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListInfo {
-    /// Its name in the policy.
+    /// Its name in the policy; of an order, its number.
     pub name: Box<str>,
+    /// Whether it is a legal order: names that others have ordered blocked.
+    pub order: bool,
     /// Its category; `None` for a list of allowed names.
     pub category: Option<Category>,
-    /// Which edition: what the publisher calls it, or the start of its digest.
+    /// Which edition: what the publisher calls it, or the start of its digest; of an order, its date.
     pub edition: Box<str>,
     /// SHA-256 of the list as it was read, in hexadecimal.
     pub digest: Box<str>,
@@ -70,4 +72,6 @@ pub struct ListInfo {
     pub entries: u32,
     /// How many lines were not taken, by reason.
     pub refused: Vec<(Box<str>, u32)>,
+    /// Its licence, for reports.
+    pub licence: Box<str>,
 }

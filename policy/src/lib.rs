@@ -1,28 +1,48 @@
 //! What may be resolved.
 //!
 //! An admin writes a [`Spec`] (TOML); it is checked as a whole, every problem at once, and becomes a [`Policy`]; policy and
-//! lists are compiled into one [`Compiled`] file that gateways map into memory; [`Compiled::decide`] turns a name into a
-//! [`Verdict`]. Nothing here reads a clock, opens a socket or waits: time is an argument.
-//!
-//! The room also holds the few values that the resolver, the portal and the firewall share: [`Mac`] and the client
-//! [`Directory`].
+//! lists ([`Edition`]) are compiled into one file ([`compile()`]) that gateways map into memory; [`Compiled::decide`] turns
+//! a name into a [`Verdict`]. Nothing here reads a clock, opens a socket or waits: time is an argument. The room also holds the few values that
+//! the resolver, the portal and the firewall share: [`Mac`] and the client [`Directory`].
 
+mod addresses;
+mod atom;
 pub mod client;
 mod compile;
 mod compiled;
-mod image;
+mod explain;
+mod file;
+mod hashed;
 mod info;
+mod list;
+mod map;
+mod meta;
 mod name;
 mod network;
+mod pattern;
+mod policy;
 mod problem;
+mod schedule;
+mod search;
+mod seen;
+mod sets;
 mod spec;
+mod table;
 pub mod verdict;
 
 pub use client::{Client, Directory, Mac};
-pub use compile::{CompileError, Edition, Progress, compile};
-pub use compiled::{Compiled, Explanation, LoadError};
+pub use compile::{CompileError, Progress, compile};
+pub use compiled::Compiled;
+pub use explain::Explanation;
+pub use file::LoadError;
 pub use info::{CategoryInfo, Group, ListInfo, YouTube};
+pub use list::{Edition, NotAList, Refusal};
+pub use name::{Name, NotAName};
 pub use network::{Network, NotANetwork};
+pub use policy::{Format, List, Organisation, Policy, Source};
 pub use problem::{Problem, Problems};
-pub use spec::{List, Policy, Source, Spec};
+pub use spec::Spec;
 pub use verdict::{Action, BlockAnswer, Category, GroupId, Moment, Reason, Rule, Verdict, View};
+
+#[cfg(test)]
+mod tests;

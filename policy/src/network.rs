@@ -43,7 +43,6 @@ impl Network {
         })
     }
 
-    #[allow(dead_code)]
     /// Its first and last address, as numbers of the IPv6 space (IPv4 as IPv4-mapped).
     pub(crate) fn range(&self) -> (u128, u128) {
         let (first, last) = span(self.address, self.length);
@@ -51,7 +50,6 @@ impl Network {
     }
 }
 
-#[allow(dead_code)]
 /// An address as a number of the IPv6 space; IPv4 in its IPv4-mapped place.
 pub(crate) fn number(address: IpAddr) -> u128 {
     match address {

@@ -25,6 +25,14 @@ impl fmt::Display for Problem {
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Problems(pub Vec<Problem>);
 
+impl Problems {
+    pub(crate) fn sorted(mut problems: Vec<Problem>) -> Self {
+        problems.sort_by(|a, b| (a.line, &a.path).cmp(&(b.line, &b.path)));
+        problems.dedup();
+        Self(problems)
+    }
+}
+
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (n, problem) in self.0.iter().enumerate() {

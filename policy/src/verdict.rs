@@ -26,8 +26,8 @@ pub struct View {
     pub group: GroupId,
     /// Bit `n` is set when category `n` is blocked now.
     pub blocked: u128,
-    /// Bit `n` is set when exception `n` holds now.
-    pub exceptions: u128,
+    /// The moment: exceptions and orders end at one.
+    pub at: Moment,
 }
 
 /// What is to be done with a name.
