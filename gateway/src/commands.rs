@@ -7,7 +7,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sheshi_captive_portal::{Clock, SystemClock};
-use sheshi_policy::{Compiled, Moment, Problems, Progress, Spec};
+use sheshi_policy::{Compiled, Moment, Policy, Problems, Progress};
 
 use crate::{
     cli::{CheckArgs, CompileArgs, ControlArgs, ExpelArgs, ExplainArgs},
@@ -118,7 +118,7 @@ fn check_file(path: &Path) -> Result<&'static str, Failure> {
         check_file(&config.policy)?;
         Ok("the configuration, with its policy,")
     } else {
-        let policy = Spec::parse(&text).and_then(|spec| spec.check()).map_err(wrong)?;
+        let policy = Policy::parse(&text).map_err(wrong)?;
         // Read, not only looked for: a list that is a web page or empty is a problem too.
         let folder = path.parent().unwrap_or(Path::new(""));
         let editions = sheshi_lists::load(&policy, folder, &mut |_| ());

@@ -184,7 +184,7 @@ async fn meet_guard(config: &Config) -> Guard {
 
 /// A policy with no list and no group opens nothing; it only lets resolver and portal stand while guests are strangers.
 fn empty_policy() -> Result<Compiled, Failure> {
-    let policy = sheshi_policy::Spec::blocking([]).and_then(|spec| spec.check()).map_err(failed)?;
+    let policy = sheshi_policy::Spec::blocking([]).check().map_err(failed)?;
     let bytes = sheshi_policy::compile(&policy, &[], &mut |_| ()).map_err(failed)?;
     Compiled::from_bytes(bytes).map_err(failed)
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use sheshi_lists::ListError;
-use sheshi_policy::{CompileError, Compiled, LoadError, Problems, Progress, Spec};
+use sheshi_policy::{CompileError, Compiled, LoadError, Policy, Problems, Progress};
 
 use crate::config;
 
@@ -61,7 +61,7 @@ fn file<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Bu
 pub fn build(path: &Path, generation: u64, progress: &mut dyn FnMut(Progress)) -> Result<Vec<u8>, BuildError> {
     let text = fs::read_to_string(path).map_err(file("read", path))?;
     let wrong = |problems| BuildError::Wrong { path: path.into(), problems };
-    let mut policy = Spec::parse(&text).and_then(|spec| spec.check()).map_err(wrong)?;
+    let mut policy = Policy::parse(&text).map_err(wrong)?;
     policy.generation = generation;
     let folder = path.parent().unwrap_or(Path::new(""));
     let editions = sheshi_lists::load(&policy, folder, progress)?;

@@ -69,7 +69,7 @@ pub fn run(args: &ResolveArgs) -> Result<(), Failure> {
         (_, Some(compiled)) => Compiled::load(compiled).map_err(|error| Failure::Refused(error.to_string()))?,
         (None, None) => {
             let blocks = args.block.iter().map(|(category, path)| (category.as_str(), path.as_path()));
-            let policy = Spec::blocking(blocks).and_then(|spec| spec.check());
+            let policy = Spec::blocking(blocks).check();
             let policy = policy.map_err(|problems| Failure::Refused(problems.to_string()))?;
             let editions = sheshi_lists::load(&policy, "".as_ref(), &mut progress());
             let editions = editions.map_err(|error| Failure::Refused(error.to_string()))?;
