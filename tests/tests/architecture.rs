@@ -77,3 +77,19 @@ fn unsafe_stands_only_where_the_architecture_says() {
         block("unsafe").iter().map(|line| line.split_whitespace().next().unwrap().to_owned()).collect();
     assert_eq!(found, named);
 }
+
+#[test]
+fn only_the_guard_links_the_gpl_library() {
+    // Test binaries lie in target/PROFILE/deps, programs one folder up.
+    let test = std::env::current_exe().unwrap();
+    let folder = test.parent().and_then(Path::parent).unwrap();
+    let links = |program: &str| {
+        let path = folder.join(program);
+        let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}: cargo build --bins first", path.display()));
+        bytes.windows(11).any(|window| window == b"libnftnl.so")
+    };
+    assert!(links("sheshi-guard"), "the control: what this looks for is there");
+    for program in ["sheshi", "sheshi-verify", "sheshi-dashboard"] {
+        assert!(!links(program), "{program}");
+    }
+}
