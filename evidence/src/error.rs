@@ -51,6 +51,9 @@ pub enum Error {
         /// What is wrong.
         what: String,
     },
+    /// A report cannot be made of this period.
+    #[error("could not make the report: {0}")]
+    Period(&'static str),
     /// A text that holds no usable key.
     #[error("{0}")]
     NotAKey(&'static str),

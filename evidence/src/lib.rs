@@ -1,7 +1,10 @@
 //! Controls, probes and outcomes as values; records, chain, signature, verification.
+pub mod bundle;
 pub mod canon;
 pub mod chain;
+pub mod challenge;
 pub mod control;
+pub mod details;
 mod error;
 pub mod hash;
 pub mod log;
@@ -10,7 +13,9 @@ pub mod note;
 pub mod problem;
 pub mod profile;
 pub mod record;
+pub mod report;
 pub mod rollup;
+pub mod sample;
 pub mod sign;
 pub mod statement;
 pub mod time;

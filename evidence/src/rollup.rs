@@ -252,30 +252,42 @@ impl<'a> RollUp<'a> {
 
     /// Takes the next record; `single` when it stands alone, without the records around it.
     pub fn add(&mut self, record: &Record, single: bool) {
+        if let Body::Site(site) = &record.body {
+            self.networks = site.networks.iter().map(|network| network.id.clone()).collect();
+        }
+        let Some(weighed) = self.weigh(record) else { return };
+        if let (Entry::Paper(paper), true) = (weighed.entry, weighed.judged != Outcome::Inconclusive) {
+            self.signers.insert(paper.signer);
+        }
+        self.put(&weighed, record, single);
+    }
+
+    /// Which series a record belongs to, by a key of its own, and how it is judged; `None` when it is no outcome of this
+    /// catalogue.
+    pub fn judged(&self, record: &Record) -> Option<(String, Outcome)> {
+        let weighed = self.weigh(record)?;
+        Some((format!("{:?} {}", weighed.at, weighed.network), weighed.judged))
+    }
+
+    fn weigh<'r>(&self, record: &'r Record) -> Option<Weighed<'r>> {
         match &record.body {
-            Body::Site(site) => self.networks = site.networks.iter().map(|network| network.id.clone()).collect(),
             Body::Probe(attempt) => {
-                if let Some((at, control, probe)) = self.find(&attempt.control, &attempt.probe)
-                    && probe.kind != Kind::Paper
-                {
-                    let judged = self.judge(control, probe, attempt.outcome, &attempt.figures, record.time);
-                    self.put(at, &attempt.network, record, judged, single, Entry::Attempt(attempt));
-                }
+                let (at, control, probe) = self.find(&attempt.control, &attempt.probe)?;
+                let judged = self.judge(control, probe, attempt.outcome, &attempt.figures, record.time);
+                let entry = Entry::Attempt(attempt);
+                (probe.kind != Kind::Paper).then_some(Weighed { at, network: &attempt.network, judged, entry })
             }
             Body::Paper(paper) => {
-                if let Some((at, control, probe)) = self.find(&paper.control, &paper.probe)
-                    && probe.kind != Kind::Measured
-                {
-                    let mut judged = Outcome::Inconclusive;
-                    let end = self.period.to.plus_millis(-1);
-                    if (paper.valid_from..paper.valid_to).contains(&end) && paper.is_signed_by(self.people) {
-                        judged = self.judge(control, probe, paper.outcome, &paper.figures, record.time);
-                        self.signers.insert(paper.signer);
-                    }
-                    self.put(at, "", record, judged, single, Entry::Paper(paper));
-                }
+                let (at, control, probe) = self.find(&paper.control, &paper.probe)?;
+                let end = self.period.to.plus_millis(-1);
+                let counts = (paper.valid_from..paper.valid_to).contains(&end) && paper.is_signed_by(self.people);
+                let judged = match counts {
+                    true => self.judge(control, probe, paper.outcome, &paper.figures, record.time),
+                    false => Outcome::Inconclusive,
+                };
+                (probe.kind != Kind::Measured).then_some(Weighed { at, network: "", judged, entry: Entry::Paper(paper) })
             }
-            _ => {}
+            _ => None,
         }
     }
 
@@ -309,30 +321,26 @@ impl<'a> RollUp<'a> {
         }
     }
 
-    fn put(&mut self, at: (usize, usize), network: &str, record: &Record, judged: Outcome, single: bool, entry: Entry<'_>) {
-        let point = Point { time: record.time, judged, single };
+    fn put(&mut self, weighed: &Weighed<'_>, record: &Record, single: bool) {
+        let point = Point { time: record.time, judged: weighed.judged, single };
         let place = self.place(point);
-        let networks = self.series.entry(at).or_default();
-        if !networks.contains_key(network) {
-            networks.insert(network.to_owned(), Series::default());
+        let networks = self.series.entry(weighed.at).or_default();
+        if !networks.contains_key(weighed.network) {
+            networks.insert(weighed.network.to_owned(), Series::default());
         }
-        let series = networks.get_mut(network).expect("just inserted");
+        let series = networks.get_mut(weighed.network).expect("just inserted");
         series.points.push(point);
-        if judged != Outcome::Inconclusive && place != Place::After {
-            series.last = Some(Last { outcome: judged, seq: record.seq, time: record.time });
-            match entry {
-                Entry::Attempt(attempt) => {
-                    series.figures.clone_from(&attempt.figures);
-                    series.note = attempt.note;
-                    series.paper = false;
-                }
-                Entry::Paper(paper) => {
-                    series.figures.clone_from(&paper.figures);
-                    series.note = None;
-                    series.paper = true;
-                }
-            }
+        if weighed.judged == Outcome::Inconclusive || place == Place::After {
+            return;
         }
+        series.last = Some(Last { outcome: weighed.judged, seq: record.seq, time: record.time });
+        let (figures, note) = match weighed.entry {
+            Entry::Attempt(attempt) => (&attempt.figures, attempt.note),
+            Entry::Paper(paper) => (&paper.figures, None),
+        };
+        series.figures.clone_from(figures);
+        series.note = note;
+        series.paper = matches!(weighed.entry, Entry::Paper(_));
     }
 
     fn place(&self, point: Point) -> Place {
@@ -567,9 +575,18 @@ impl<'a> RollUp<'a> {
     }
 }
 
-enum Entry<'a> {
-    Attempt(&'a Attempt),
-    Paper(&'a Paper),
+/// An outcome, its place in the catalogue, and what it is worth.
+struct Weighed<'r> {
+    at: (usize, usize),
+    network: &'r str,
+    judged: Outcome,
+    entry: Entry<'r>,
+}
+
+#[derive(Clone, Copy)]
+enum Entry<'r> {
+    Attempt(&'r Attempt),
+    Paper(&'r Paper),
 }
 
 #[derive(Default)]
