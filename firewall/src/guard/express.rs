@@ -120,7 +120,7 @@ impl Writer<'_, '_> {
             }
             Expr::SourceAstray => {
                 self.fib(FIB_RESULT_OIF, FIB_SADDR | FIB_IIF | FIB_PRESENT);
-                self.equal(&[0]);
+                self.equal(&[0; 4]);
             }
             Expr::NotOfThisInterface => {
                 self.fib(FIB_RESULT_ADDRTYPE, FIB_DADDR | FIB_IIF);
@@ -139,8 +139,15 @@ impl Writer<'_, '_> {
             Expr::ClampMss => self.clamp_mss(),
             Expr::Redirect(port) => {
                 self.push(&Immediate::new(port.to_be_bytes(), Register::Reg1));
-                let flags = Value::U32(NAT_RANGE_PROTO_SPECIFIED);
-                self.raw(c"redir", &[(nft::NFTNL_EXPR_REDIR_REG_PROTO_MIN, Value::U32(REGISTER_1)), (nft::NFTNL_EXPR_REDIR_FLAGS, flags)]);
+                // The kernel fills in the upper end when it is left out, and dumps it.
+                self.raw(
+                    c"redir",
+                    &[
+                        (nft::NFTNL_EXPR_REDIR_REG_PROTO_MIN, Value::U32(REGISTER_1)),
+                        (nft::NFTNL_EXPR_REDIR_REG_PROTO_MAX, Value::U32(REGISTER_1)),
+                        (nft::NFTNL_EXPR_REDIR_FLAGS, Value::U32(NAT_RANGE_PROTO_SPECIFIED)),
+                    ],
+                );
             }
             Expr::Masquerade => self.push(&Masquerade),
             Expr::Accept => self.push(&Verdict::Accept),

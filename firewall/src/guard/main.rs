@@ -50,7 +50,9 @@ struct Options {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    tracing_subscriber::fmt().with_max_level(options.log).with_writer(std::io::stderr).without_time().init();
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let log = tracing_subscriber::fmt().with_max_level(options.log).with_writer(std::io::stderr).with_ansi(colours);
+    log.without_time().with_target(false).init();
     // A guard whose parts disagree must not go on: whoever watches over it starts it anew, and the rules stay meanwhile.
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
