@@ -103,7 +103,9 @@ fn push_ascii(text: &[u8], wire: &mut Vec<u8>) -> Result<(), NotAName> {
                 number = false;
                 wire.push(byte.to_ascii_lowercase());
             }
-            b':' | b'[' => return Err(NotAName::Address),
+            b':' if str::from_utf8(text).is_ok_and(|text| text.parse::<std::net::Ipv6Addr>().is_ok()) => {
+                return Err(NotAName::Address);
+            }
             _ => return Err(NotAName::Character),
         }
     }

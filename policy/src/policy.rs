@@ -101,6 +101,8 @@ pub enum Format {
     Rpz,
     /// A folder of UT1.
     Ut1,
+    /// URLs: counted, and not enforced.
+    Urls,
     /// One regular expression a line.
     Regex,
     /// One keyed digest a line.

@@ -101,6 +101,11 @@ fn own(name: &str) -> bool {
     name.starts_with("ip6-") || name == "localhost"
 }
 
+/// URLs of a list that blocks by URL: none is enforced, not even one without a path, which may mean a page.
+pub(super) fn urls(edition: &mut Edition, text: &[u8]) {
+    each(text, |number, _| edition.refuse(number, Refusal::Url));
+}
+
 /// One regular expression a line, bare or between slashes.
 pub(super) fn expressions(edition: &mut Edition, text: &[u8]) {
     each(text, |number, line| {

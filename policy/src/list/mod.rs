@@ -190,6 +190,7 @@ impl Edition {
         match format {
             Format::Auto | Format::Domains | Format::Ut1 => lines::domains(self, text),
             Format::Hosts => lines::hosts(self, text),
+            Format::Urls => lines::urls(self, text),
             Format::Regex => lines::expressions(self, text),
             Format::Hashed => lines::hashes(self, text),
             Format::Addresses => lines::addresses(self, text),
@@ -366,33 +367,33 @@ fn above(labels: &[u8], ending: &[u8]) -> bool {
     }
 }
 
-/// Names with a special use (RFC 6761 and its registry): no list may touch them.
-const SPECIAL: [&[u8]; 14] = [
-    b"\x09localhost",
-    b"\x0blocaldomain",
-    b"\x05local",
-    b"\x04arpa",
-    b"\x07invalid",
-    b"\x08internal",
-    b"\x03lan",
-    b"\x04home",
-    b"\x09broadcasthost",
-    b"\x0dip6-localhost",
-    b"\x0cip6-loopback",
-    b"\x0dip6-localnet",
-    b"\x0fip6-mcastprefix",
-    b"\x0cip6-allnodes",
+/// Top-level names with a special use (RFC 6761 and its registry), or that systems give themselves: no list may touch
+/// them.
+const SPECIAL: [&[u8]; 16] = [
+    b"localhost",
+    b"localdomain",
+    b"local",
+    b"arpa",
+    b"invalid",
+    b"internal",
+    b"lan",
+    b"home",
+    b"broadcasthost",
+    b"ip6-localhost",
+    b"ip6-loopback",
+    b"ip6-localnet",
+    b"ip6-mcastprefix",
+    b"ip6-allnodes",
+    b"ip6-allrouters",
+    b"ip6-allhosts",
 ];
 
 fn special(labels: &[u8]) -> bool {
-    let top = {
-        let mut rest = labels;
-        while let Some(parent) = name::parent(rest) {
-            rest = parent;
-        }
-        rest
-    };
-    SPECIAL.contains(&top) || top == b"\x0eip6-allrouters" || top == b"\x0cip6-allhosts"
+    let mut top = labels;
+    while let Some(parent) = name::parent(top) {
+        top = parent;
+    }
+    top.split_first().is_none_or(|(_, top)| SPECIAL.contains(&top))
 }
 
 /// Whether a name is one under which anybody can register. A top-level name always is.
@@ -437,3 +438,6 @@ impl Edition {
         self.names().map(|(name, entry)| (entry.start, name, entry))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,8 @@ use crate::{
 mod builtin;
 mod check;
 mod reader;
+#[cfg(test)]
+mod tests;
 
 use reader::{Field, Reader, Section, choose};
 
