@@ -62,11 +62,15 @@ pub fn tables(ruleset: &Ruleset) -> [Table; 2] {
     [working(ruleset), guard()]
 }
 
-/// The guard table. It stands behind the working table (priority 10) and is the same under every ruleset.
+/// The guard table. It stands behind the working table (priority 10) and is the same under every ruleset. Its second
+/// chain is empty: as long as there is a chain of its kind, the kernel goes on translating the connections it tracks.
 pub fn guard() -> Table {
-    let rules = vec![rule(24, "marked by the working table", [Expr::Mark(MARK), Expr::Count, Expr::Accept])];
-    let base = Base { kind: Kind::Filter, hook: Hook::Forward, priority: 10, drop: true };
-    Table { name: GUARD, sets: Vec::new(), chains: vec![Chain { name: "forward", base: Some(base), rules }] }
+    let marked = vec![rule(24, "marked by the working table", [Expr::Mark(MARK), Expr::Count, Expr::Accept])];
+    let chains = vec![
+        base("forward", Kind::Filter, Hook::Forward, 10, true, marked),
+        base("translation", Kind::Nat, Hook::Postrouting, 100, false, Vec::new()),
+    ];
+    Table { name: GUARD, sets: Vec::new(), chains }
 }
 
 /// The working table of a ruleset.

@@ -47,7 +47,8 @@ fn naive_gateway_lets_all_of_it_through() {
             for protocol in OTHER_PROTOCOLS {
                 lab.guest.raw(web, protocol, b"a tunnel, perhaps");
             }
-            let seen = lab.tap.take().into_iter().filter(|packet| packet.windows(8).any(|part| part == b"a tunnel")).count();
+            let seen =
+                lab.tap.take().into_iter().filter(|packet| packet.windows(8).any(|part| part == b"a tunnel")).count();
             assert!(seen >= OTHER_PROTOCOLS.len(), "{web}: {seen}");
             assert!(lab.guest.ping(thief), "{thief}");
         }
@@ -136,7 +137,8 @@ fn encrypted_dns_is_refused_and_its_neighbours_pass() {
             assert_eq!(lab.guest.tcp(closed, 4433).as_deref(), Ok("internet"));
             assert_eq!(lab.guest.tcp(web, 443).as_deref(), Ok("internet"));
         }
-        let counted = |promise: &str| guard.health().unwrap().counters.iter().find(|c| c.promise == promise).unwrap().packets;
+        let counted =
+            |promise: &str| guard.health().unwrap().counters.iter().find(|c| c.promise == promise).unwrap().packets;
         assert!(counted("C12") >= 4 && counted("C13") >= 4);
     });
 }
@@ -193,7 +195,8 @@ fn false_source_addresses_are_dropped_on_both_sides() {
     lab("false_source_addresses_are_dropped_on_both_sides", |lab| {
         let guard = lab.guarding(&square());
         guard.admit_guest();
-        let counted = |promise: &str| guard.health().unwrap().counters.iter().find(|c| c.promise == promise).unwrap().packets;
+        let counted =
+            |promise: &str| guard.health().unwrap().counters.iter().find(|c| c.promise == promise).unwrap().packets;
         lab.tap.take();
         for (address, bits, web) in [("172.16.5.5", 32, WEB4), ("2001:db8:f00::5", 128, WEB6), (WAN4, 32, WEB4)] {
             let before = counted("C02");
@@ -302,7 +305,8 @@ fn no_tunnel_protocol_leaves_even_for_the_admitted() {
         assert_eq!(leaked.len(), 0, "{leaked:02x?}");
         // Some of them are malformed as well, and dropped as such.
         let counters = guard.health().unwrap().counters.into_iter();
-        let dropped: u64 = counters.filter(|c| c.promise == "C23" || c.promise == "C04").map(|counter| counter.packets).sum();
+        let dropped: u64 =
+            counters.filter(|c| c.promise == "C23" || c.promise == "C04").map(|counter| counter.packets).sum();
         assert!(dropped >= 16, "{dropped}");
         assert_eq!(lab.guest.tcp(WEB4, 443).as_deref(), Ok("internet"));
     });
@@ -318,7 +322,11 @@ fn ipv6_goes_as_configured() {
             let answer = lab.guest.tcp(WEB6, 443);
             let packets = lab.tap.take();
             let first = packets.iter().find(|packet| packet[12..14] == [0x86, 0xdd]);
-            (answer, first.map(|packet| std::net::Ipv6Addr::from(<[u8; 16]>::try_from(&packet[22..38]).unwrap()).to_string()))
+            (
+                answer,
+                first
+                    .map(|packet| std::net::Ipv6Addr::from(<[u8; 16]>::try_from(&packet[22..38]).unwrap()).to_string()),
+            )
         };
         assert_eq!(source_of_syn(), (Ok("internet".into()), Some(GUEST6.into())));
         guard.apply(&Ruleset { ipv6: Ipv6Mode::Nat66, generation: 8, ..square() }).unwrap();
@@ -381,7 +389,9 @@ fn path_errors_reach_the_guest() {
         });
         for (far, v) in [("198.19.0.1", "-4"), ("2001:db8:fa::1", "-6")] {
             lab.guest.call(move || {
-                let _ = std::process::Command::new("ping").args([v, "-n", "-c", "2", "-i", "0.2", "-W", "1", "-M", "do", "-s", "1400", far]).output();
+                let _ = std::process::Command::new("ping")
+                    .args([v, "-n", "-c", "2", "-i", "0.2", "-W", "1", "-M", "do", "-s", "1400", far])
+                    .output();
                 let route = run("ip", &format!("{v} route get {far}"));
                 assert!(route.contains("mtu 1300"), "{route}");
             });
@@ -397,7 +407,9 @@ fn forged_router_advertisement_of_a_guest_is_dropped() {
         // RFC 4861 §4.2, router lifetime 1800 s. Raw sockets send with hop limit 255 for it on request only.
         let forge = || {
             lab.thief.call(|| {
-                let socket = socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::RAW, Some(socket2::Protocol::ICMPV6)).unwrap();
+                let socket =
+                    socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::RAW, Some(socket2::Protocol::ICMPV6))
+                        .unwrap();
                 socket.set_multicast_hops_v6(255).unwrap();
                 socket.set_multicast_if_v6(2).unwrap();
                 let to: std::net::SocketAddr = "[ff02::1%2]:0".parse().unwrap();

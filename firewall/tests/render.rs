@@ -72,7 +72,10 @@ fn check_before_state_in_every_chain_a_guest_can_enter() {
         for table in contract::tables(&ruleset) {
             for chain in table.chains.iter().filter(|chain| chain.name == "from_guests") {
                 let text = chain.to_string();
-                assert!(!text.contains("ct state"), "{name}: a connection's state is looked at before the pair:\n{text}");
+                assert!(
+                    !text.contains("ct state"),
+                    "{name}: a connection's state is looked at before the pair:\n{text}"
+                );
             }
         }
     }
@@ -93,9 +96,13 @@ fn closed_ruleset_accepts_nothing_in_forward() {
 
 #[test]
 fn contract_document_states_each_promise_as_the_rules_do() {
-    let document = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/network-contract.md")).unwrap();
+    let document =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/network-contract.md")).unwrap();
     for (promise, title) in Promise::ALL {
-        assert!(document.contains(&format!("### {promise} {title}\n")), "docs/network-contract.md lacks \"### {promise} {title}\"");
+        assert!(
+            document.contains(&format!("### {promise} {title}\n")),
+            "docs/network-contract.md lacks \"### {promise} {title}\""
+        );
     }
 }
 

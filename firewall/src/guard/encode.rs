@@ -113,8 +113,12 @@ impl Transaction {
         let mut set6 = Set::<Pair6>::new_named(&c(contract::GUEST6), 0, &table, ProtoFamily::Inet);
         for (mac, address, milliseconds) in guests {
             match address {
-                IpAddr::V4(address) => sys::element(&mut set4, &Pair4::new(&[&mac.0, &address.octets()]), *milliseconds, false),
-                IpAddr::V6(address) => sys::element(&mut set6, &Pair6::new(&[&mac.0, &address.octets()]), *milliseconds, false),
+                IpAddr::V4(address) => {
+                    sys::element(&mut set4, &Pair4::new(&[&mac.0, &address.octets()]), *milliseconds, false)
+                }
+                IpAddr::V6(address) => {
+                    sys::element(&mut set6, &Pair6::new(&[&mac.0, &address.octets()]), *milliseconds, false)
+                }
             }
         }
         self.elements(&set4, message, contract::GUEST4);

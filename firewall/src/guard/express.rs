@@ -6,8 +6,8 @@ use std::{ffi::CString, net::IpAddr};
 use nftnl::{
     ProtoFamily, Rule,
     expr::{
-        Bitwise, Cmp, CmpOp, Conntrack, Counter, Expression, IcmpCode, Immediate, LLHeaderField, Lookup, Masquerade, Meta,
-        NetworkHeaderField, Payload, Register, RejectionType, TransportHeaderField, Verdict,
+        Bitwise, Cmp, CmpOp, Conntrack, Counter, Expression, IcmpCode, Immediate, LLHeaderField, Lookup, Masquerade,
+        Meta, NetworkHeaderField, Payload, Register, RejectionType, TransportHeaderField, Verdict,
     },
     nftnl_sys as nft,
     nftnl_sys::libc,
@@ -101,7 +101,10 @@ impl Writer<'_, '_> {
             }
             Expr::Reply => {
                 let key = libc::NFT_CT_DIRECTION as u32;
-                self.raw(c"ct", &[(nft::NFTNL_EXPR_CT_KEY, Value::U32(key)), (nft::NFTNL_EXPR_CT_DREG, Value::U32(REGISTER_1))]);
+                self.raw(
+                    c"ct",
+                    &[(nft::NFTNL_EXPR_CT_KEY, Value::U32(key)), (nft::NFTNL_EXPR_CT_DREG, Value::U32(REGISTER_1))],
+                );
                 self.equal(&[1]);
             }
             Expr::Mark(mark) => {
@@ -154,7 +157,9 @@ impl Writer<'_, '_> {
             Expr::Drop => self.push(&Verdict::Drop),
             Expr::Reset => self.push(&Verdict::Reject(RejectionType::TcpRst)),
             Expr::Prohibit => self.push(&Verdict::Reject(RejectionType::Icmp(IcmpCode::AdminProhibited))),
-            Expr::Goto(chain) => self.push(&Verdict::Goto { chain: CString::new(*chain).expect("chain names are ours") }),
+            Expr::Goto(chain) => {
+                self.push(&Verdict::Goto { chain: CString::new(*chain).expect("chain names are ours") })
+            }
         }
     }
 
@@ -248,7 +253,8 @@ impl Writer<'_, '_> {
     fn lookup(&mut self, set: &str) {
         // Only the name goes into the expression.
         let name = CString::new(set).expect("set names are ours");
-        let lookup = Lookup::new(&Set::<Named>::new_named(&name, 0, self.rule.get_chain().get_table(), ProtoFamily::Inet));
+        let lookup =
+            Lookup::new(&Set::<Named>::new_named(&name, 0, self.rule.get_chain().get_table(), ProtoFamily::Inet));
         self.push(&lookup);
     }
 
@@ -265,7 +271,10 @@ impl Writer<'_, '_> {
 
     /// The route's MSS, in network order, into the option's two bytes; the kernel only ever lowers it.
     fn clamp_mss(&mut self) {
-        self.raw(c"rt", &[(nft::NFTNL_EXPR_RT_KEY, Value::U32(RT_TCPMSS)), (nft::NFTNL_EXPR_RT_DREG, Value::U32(REGISTER_1))]);
+        self.raw(
+            c"rt",
+            &[(nft::NFTNL_EXPR_RT_KEY, Value::U32(RT_TCPMSS)), (nft::NFTNL_EXPR_RT_DREG, Value::U32(REGISTER_1))],
+        );
         self.raw(
             c"byteorder",
             &[

@@ -53,7 +53,8 @@ fn set(switch: &str, on: bool) -> io::Result<()> {
 
 fn write(switch: &str, text: &str) -> io::Result<()> {
     let path = path(switch);
-    fs::write(&path, text).map_err(|error| io::Error::new(error.kind(), format!("writing {text} to {}: {error}", path.display())))
+    fs::write(&path, text)
+        .map_err(|error| io::Error::new(error.kind(), format!("writing {text} to {}: {error}", path.display())))
 }
 
 fn value(switch: &str) -> String {

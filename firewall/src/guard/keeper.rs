@@ -78,7 +78,9 @@ impl Keeper {
             return self.cut_expired(&ruleset);
         }
         if found.closes_forwarding() && !self.guests.is_empty() {
-            tracing::warn!("rules of ours with guests in them are in force, but the ruleset is not known: keeping them until one comes");
+            tracing::warn!(
+                "rules of ours with guests in them are in force, but the ruleset is not known: keeping them until one comes"
+            );
             return self.install(&[contract::guard()]);
         }
         tracing::info!("no ruleset yet: closed");
@@ -210,7 +212,14 @@ impl Keeper {
     pub(crate) fn admit(&mut self, mac: Mac, addresses: &[IpAddr], time: Duration) -> Result<(), Error> {
         let doing = "admit a guest";
         if time.is_zero() || time > MAX_TIME {
-            return Err(refused(doing, format!("{} s is no time; want up to {} s", time.as_secs(), MAX_TIME.as_secs())));
+            return Err(refused(
+                doing,
+                format!("{} s is no time; want up to {} s", time.as_secs(), MAX_TIME.as_secs()),
+            ));
+        }
+        // A group address (first bit of the first octet) or none at all belongs to no device.
+        if mac.0[0] & 1 != 0 || mac.0 == [0; 6] {
+            return Err(refused(doing, "the MAC address is no device's".into()));
         }
         if addresses.is_empty() || addresses.len() > MAX_ADDRESSES {
             return Err(refused(doing, format!("{} addresses; want 1 to {MAX_ADDRESSES}", addresses.len())));
@@ -224,7 +233,8 @@ impl Keeper {
         let (mut known, mut new): (Vec<Pair>, Vec<Pair>);
         let mut attempt = 0;
         loop {
-            (known, new) = addresses.iter().map(|address| (mac, *address)).partition(|pair| self.guests.contains_key(pair));
+            (known, new) =
+                addresses.iter().map(|address| (mac, *address)).partition(|pair| self.guests.contains_key(pair));
             let mut transaction = Transaction::new();
             // The kernel before 6.12 keeps the old time of an element that is added again.
             transaction.expel(&known.iter().map(|pair| (pair.0, pair.1, 0)).collect::<Vec<_>>());
@@ -297,14 +307,16 @@ impl Keeper {
     /// The admitted, as the kernel has them.
     pub(crate) fn guests(&mut self) -> Result<Vec<Guest>, Error> {
         let guests = kernel::guests(&mut self.socket).map_err(|source| failed("read the admitted", source))?;
-        let mut guests: Vec<_> = guests.into_iter().map(|((mac, address), left)| Guest { mac, address, left }).collect();
+        let mut guests: Vec<_> =
+            guests.into_iter().map(|((mac, address), left)| Guest { mac, address, left }).collect();
         guests.sort_by_key(|guest| (guest.mac, guest.address));
         Ok(guests)
     }
 
     /// How it stands.
     pub(crate) fn health(&mut self) -> Result<Health, Error> {
-        let mut difference = if self.ruleset.is_none() { "the ruleset in force is not known".into() } else { String::new() };
+        let mut difference =
+            if self.ruleset.is_none() { "the ruleset in force is not known".into() } else { String::new() };
         let mut counters: BTreeMap<Promise, (u64, u64)> = BTreeMap::new();
         let found = [self.picture(contract::GUARD)?, self.picture(contract::WORKING)?];
         for ((table, rendered), found) in self.rendered.iter().zip(&found) {
@@ -381,7 +393,8 @@ impl Keeper {
         let admitted: HashSet<IpAddr> = self.guests.keys().map(|(_, address)| *address).collect();
         let networks: Vec<_> =
             ruleset.guests.iter().flat_map(|guest| guest.v4.iter().chain(&guest.v6)).map(|side| side.network).collect();
-        let stale = |source: IpAddr| !admitted.contains(&source) && networks.iter().any(|network| network.contains(source));
+        let stale =
+            |source: IpAddr| !admitted.contains(&source) && networks.iter().any(|network| network.contains(source));
         kernel::cut(&mut self.socket, |connection| {
             connection.mark == contract::MARK && connection.source.is_some_and(stale)
         })

@@ -77,7 +77,8 @@ fn run(options: Options) -> Result<(), String> {
     let mut allowed: std::collections::BTreeSet<u32> = options.allow_uid.into_iter().collect();
     allowed.insert(nix::unistd::geteuid().as_raw());
     tracing::info!(socket = %path.display(), "listening");
-    server::serve(&listener, &keeper, &Arc::new(allowed)).map_err(|error| format!("serving {}: {error}", path.display()))
+    server::serve(&listener, &keeper, &Arc::new(allowed))
+        .map_err(|error| format!("serving {}: {error}", path.display()))
 }
 
 /// A panic ends the process, so a lock is never poisoned.

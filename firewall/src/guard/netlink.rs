@@ -55,10 +55,8 @@ impl Batched {
     /// of a batch, so the last message in it asks to be acknowledged, and no other; errors come unasked.
     pub(crate) fn new(mut bytes: Vec<u8>, labels: Vec<String>) -> Self {
         let spans: Vec<_> = spans(&bytes).collect();
-        let inner: Vec<_> = spans
-            .into_iter()
-            .filter(|at| !matches!(u16_at(&bytes, at + 4), BATCH_BEGIN | BATCH_END))
-            .collect();
+        let inner: Vec<_> =
+            spans.into_iter().filter(|at| !matches!(u16_at(&bytes, at + 4), BATCH_BEGIN | BATCH_END)).collect();
         debug_assert_eq!(inner.len(), labels.len());
         let mut last = 0;
         for (index, at) in inner.iter().enumerate() {
@@ -141,6 +139,9 @@ impl Socket {
 
     /// Sends a batch in one piece, and waits until the kernel has taken or refused it.
     pub(crate) fn commit(&mut self, batch: &Batched) -> Result<(), Failure> {
+        if batch.last == 0 {
+            return Ok(());
+        }
         let failure = |sequence, source| Failure { doing: batch.label(sequence).to_string(), source };
         self.send(&batch.bytes).map_err(|source| failure(0, source))?;
         let mut first_error = None;

@@ -87,7 +87,9 @@ impl Picture {
             }
             NEWCHAIN => {
                 let hook = message.attribute(4).map(|nested| {
-                    let part = |wanted| attributes(nested).find(|(kind, _)| *kind == wanted).map_or(0, |(_, value)| number(value));
+                    let part = |wanted| {
+                        attributes(nested).find(|(kind, _)| *kind == wanted).map_or(0, |(_, value)| number(value))
+                    };
                     (part(1), part(2))
                 });
                 let policy = if hook.is_some() { value(5) } else { 0 };
@@ -158,7 +160,12 @@ impl Picture {
                 match others.get(index) {
                     None => return Some(format!("chain {chain}: rule {index} \"{}\" is missing", rule.comment)),
                     Some(other) if other != rule => {
-                        return Some(format!("chain {chain}: rule {index} is \"{}\", not \"{}\" as rendered: {}", other.comment, rule.comment, rule.why(other)));
+                        return Some(format!(
+                            "chain {chain}: rule {index} is \"{}\", not \"{}\" as rendered: {}",
+                            other.comment,
+                            rule.comment,
+                            rule.why(other)
+                        ));
                     }
                     Some(_) => {}
                 }
@@ -179,7 +186,10 @@ impl Picture {
 }
 
 /// The first name under which the two differ, and how.
-fn differing<'n, V: PartialEq>(ours: &'n BTreeMap<String, V>, theirs: &'n BTreeMap<String, V>) -> Option<(&'n str, &'static str)> {
+fn differing<'n, V: PartialEq>(
+    ours: &'n BTreeMap<String, V>,
+    theirs: &'n BTreeMap<String, V>,
+) -> Option<(&'n str, &'static str)> {
     for (name, value) in ours {
         match theirs.get(name) {
             None => return Some((name, "is missing")),
@@ -237,15 +247,17 @@ impl Rule {
 fn flatten(name: &str, path: &mut Vec<u16>, bytes: &[u8], values: &mut BTreeMap<Vec<u16>, Vec<u8>>) {
     for (kind, value) in attributes(bytes) {
         path.push(kind);
-        let nested = matches!(
-            (name, path.as_slice()),
-            ("cmp", [3]) | ("bitwise", [4 | 5]) | ("immediate", [2] | [2, 2])
-        );
+        let nested =
+            matches!((name, path.as_slice()), ("cmp", [3]) | ("bitwise", [4 | 5]) | ("immediate", [2] | [2, 2]));
         if nested {
             flatten(name, path, value, values);
         } else if value.iter().any(|byte| *byte != 0) {
             // The chain's name comes with or without its terminating zero.
-            let value = if (name, path.as_slice()) == ("immediate", &[2, 2, 2]) { text(value).into_bytes() } else { value.to_vec() };
+            let value = if (name, path.as_slice()) == ("immediate", &[2, 2, 2]) {
+                text(value).into_bytes()
+            } else {
+                value.to_vec()
+            };
             values.insert(path.clone(), value);
         }
         path.pop();

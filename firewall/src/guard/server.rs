@@ -32,7 +32,9 @@ const MAX_CONNECTIONS: usize = 16;
 pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
     match UnixStream::connect(path) {
         Ok(_) => return Err(io::Error::new(io::ErrorKind::AddrInUse, "another guard answers there")),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && fs::metadata(path)?.file_type().is_socket() => {
+        Err(error)
+            if error.kind() == io::ErrorKind::ConnectionRefused && fs::metadata(path)?.file_type().is_socket() =>
+        {
             fs::remove_file(path)?;
         }
         Err(_) => {}
@@ -44,7 +46,11 @@ pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// Serves for ever.
-pub(crate) fn serve(listener: &UnixListener, keeper: &Arc<Mutex<Keeper>>, allowed: &Arc<BTreeSet<u32>>) -> io::Result<()> {
+pub(crate) fn serve(
+    listener: &UnixListener,
+    keeper: &Arc<Mutex<Keeper>>,
+    allowed: &Arc<BTreeSet<u32>>,
+) -> io::Result<()> {
     let open = Arc::new(AtomicUsize::new(0));
     loop {
         let stream = match listener.accept() {
@@ -59,7 +65,11 @@ pub(crate) fn serve(listener: &UnixListener, keeper: &Arc<Mutex<Keeper>>, allowe
         match getsockopt(&stream, PeerCredentials) {
             Ok(peer) if allowed.contains(&peer.uid()) => {}
             Ok(peer) => {
-                tracing::warn!(uid = peer.uid(), pid = peer.pid(), "an account that is not allowed (--allow-uid) spoke to the guard; hung up");
+                tracing::warn!(
+                    uid = peer.uid(),
+                    pid = peer.pid(),
+                    "an account that is not allowed (--allow-uid) spoke to the guard; hung up"
+                );
                 continue;
             }
             Err(error) => {

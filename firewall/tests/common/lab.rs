@@ -121,7 +121,9 @@ impl Lab {
 
     /// Our services, and some that guests must not reach, on the gateway.
     pub fn services(&self) {
-        for (port, label) in [(53, "resolver"), (5300, "strangers"), (80, "portal"), (443, "tls"), (22, "ssh"), (8080, "admin")] {
+        for (port, label) in
+            [(53, "resolver"), (5300, "strangers"), (80, "portal"), (443, "tls"), (22, "ssh"), (8080, "admin")]
+        {
             serve(port, label, &[GATEWAY4, GATEWAY6, GATEWAY_LINK, WAN4, WAN6]);
         }
     }
@@ -152,7 +154,8 @@ impl Lab {
             .spawn()
             .unwrap();
         let mut running = Running { child, guard: None };
-        running.guard = Some(eventually("the guard answers", || Guard::connect(self.socket(), Duration::from_secs(5)).ok()));
+        running.guard =
+            Some(eventually("the guard answers", || Guard::connect(self.socket(), Duration::from_secs(5)).ok()));
         running
     }
 
@@ -175,6 +178,11 @@ impl Running {
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Sends it a signal by name.
+    pub fn signal(&self, name: &str) {
+        run("kill", &format!("-{name} {}", self.child.id()));
     }
 
     /// Admits the guest for a minute at its two addresses.
@@ -350,7 +358,9 @@ pub fn serve(port: u16, label: &'static str, addresses: &[&str]) {
             for mut stream in listener.incoming().map_while(Result::ok) {
                 thread::spawn(move || {
                     let mut buffer = [0; 64];
-                    while stream.read(&mut buffer).is_ok_and(|length| length > 0) && stream.write_all(label.as_bytes()).is_ok() {}
+                    while stream.read(&mut buffer).is_ok_and(|length| length > 0)
+                        && stream.write_all(label.as_bytes()).is_ok()
+                    {}
                 });
             }
         });
@@ -435,7 +445,8 @@ pub fn ip(arguments: &str) {
 
 /// Runs a program in the caller's namespace and returns what it says.
 pub fn run(program: &str, arguments: &str) -> String {
-    let output = Command::new(program).args(arguments.split(' ')).output().unwrap_or_else(|error| panic!("{program}: {error}"));
+    let output =
+        Command::new(program).args(arguments.split(' ')).output().unwrap_or_else(|error| panic!("{program}: {error}"));
     assert!(output.status.success(), "{program} {arguments}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }

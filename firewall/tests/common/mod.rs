@@ -47,7 +47,11 @@ pub fn library() -> Ruleset {
     ruleset.ports.portal_tls = Some(443);
     ruleset.ipv6 = Ipv6Mode::Nat66;
     ruleset.admin = vec![
-        Admin { interface: "mgmt0".into(), from: vec![network("172.20.0.0/24"), network("fd51:99::/64")], tcp: vec![22, 9100] },
+        Admin {
+            interface: "mgmt0".into(),
+            from: vec![network("172.20.0.0/24"), network("fd51:99::/64")],
+            tcp: vec![22, 9100],
+        },
         Admin { interface: "wan0".into(), from: Vec::new(), tcp: vec![2222] },
     ];
     ruleset
