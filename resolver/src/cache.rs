@@ -6,7 +6,7 @@
 //! when a clock hand sweeps for room, whoever was not asked for since the last visit goes first, so hot names survive a flood.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -17,7 +17,7 @@ use arc_swap::{ArcSwapOption, Guard};
 
 use crate::{
     answer::Answer,
-    wire::{Question, rcode},
+    wire::{Key, Question, rcode},
 };
 
 /// Entries in a bucket: their tags fill one cache line.
@@ -31,47 +31,95 @@ const MAX_FAILURE: u32 = 5;
 /// One question's answer.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    name: Box<[u8]>,
-    qtype: u16,
-    dnssec: u8,
+    pub(crate) counts: [u16; 2],
     /// NOERROR, NXDOMAIN, or SERVFAIL for a failure that is remembered.
     pub(crate) rcode: u16,
-    pub(crate) counts: [u16; 2],
-    pub(crate) body: Box<[u8]>,
-    /// Where in `body` TTLs stand, one a record, and behind them where pointers stand.
-    marks: Box<[u16]>,
-    pub(crate) hops: Box<[u8]>,
-    pub(crate) addresses: Box<[IpAddr]>,
+    qtype: u16,
+    dnssec: u8,
+    name_end: u8,
+    /// Asked for since the clock hand last passed.
+    used: AtomicBool,
     /// When it was stored and until when it holds, in seconds of the room's monotonic clock.
     pub(crate) stored: u32,
     pub(crate) expires: u32,
-    /// Upper half: the epoch of the views; lower half: bit `n` is set when view `n` found nothing to object to in it.
-    judged: AtomicU64,
     /// Until when it is served stale without asking again, in seconds.
     spared: AtomicU32,
-    /// Asked for since the clock hand last passed.
-    used: AtomicBool,
+    /// Upper half: the epoch of the views; lower half: bit `n` is set when view `n` found nothing to object to in it.
+    judged: AtomicU64,
+    marks_end: u32,
+    body_end: u32,
+    hops_end: u32,
+    /// Name, marks (two bytes each: where in the body TTLs stand, one a record, and behind them where pointers stand), body, hops,
+    /// addresses (17 bytes each), one behind the other.
+    data: Data,
+}
+
+/// Bytes that most answers fit in.
+const SMALL: usize = 112;
+
+/// An entry's bytes: small ones in the entry itself, so that a hit touches few cache lines.
+#[derive(Debug)]
+enum Data {
+    Small([u8; SMALL], u8),
+    Large(Box<[u8]>),
+}
+
+impl Data {
+    fn new(bytes: Vec<u8>) -> Self {
+        let mut small = [0; SMALL];
+        match small.get_mut(..bytes.len()) {
+            Some(part) => {
+                part.copy_from_slice(&bytes);
+                Self::Small(small, bytes.len() as u8)
+            }
+            None => Self::Large(bytes.into()),
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Small(bytes, length) => &bytes[..usize::from(*length)],
+            Self::Large(bytes) => bytes,
+        }
+    }
 }
 
 impl Entry {
     /// An upstream's answer, at `now`.
-    pub(crate) fn new(question: &Question, mut answer: Answer, now: u32) -> Self {
-        answer.ttls.append(&mut answer.pointers);
+    pub(crate) fn new(question: &Question, answer: Answer, now: u32) -> Self {
+        let name = question.name.as_bytes();
+        let mut data = name.to_vec();
+        for mark in answer.ttls.iter().chain(&answer.pointers) {
+            data.extend_from_slice(&mark.to_ne_bytes());
+        }
+        let marks_end = data.len();
+        data.extend_from_slice(&answer.body);
+        let body_end = data.len();
+        data.extend_from_slice(&answer.hops);
+        let hops_end = data.len();
+        for address in &answer.addresses {
+            let (family, v6) = match address {
+                IpAddr::V4(v4) => (4, v4.to_ipv6_mapped()),
+                IpAddr::V6(v6) => (6, *v6),
+            };
+            data.push(family);
+            data.extend_from_slice(&v6.octets());
+        }
         Self {
-            name: question.name.as_bytes().into(),
+            counts: answer.counts,
+            rcode: answer.rcode,
             qtype: question.qtype,
             dnssec: question.dnssec,
-            rcode: answer.rcode,
-            counts: answer.counts,
-            body: answer.body.into(),
-            marks: answer.ttls.into(),
-            hops: answer.hops.into(),
-            addresses: answer.addresses.into(),
+            name_end: name.len() as u8,
+            used: AtomicBool::new(false),
             stored: now,
             expires: now.saturating_add(answer.ttl),
-            judged: AtomicU64::new(0),
             spared: AtomicU32::new(0),
-            used: AtomicBool::new(false),
+            judged: AtomicU64::new(0),
+            marks_end: marks_end as u32,
+            body_end: body_end as u32,
+            hops_end: hops_end as u32,
+            data: Data::new(data),
         }
     }
 
@@ -92,14 +140,38 @@ impl Entry {
         Self::new(question, nothing, now)
     }
 
-    /// Where in `body` TTLs stand.
-    pub(crate) fn ttls(&self) -> &[u16] {
-        &self.marks[..self.records()]
+    /// Answer and authority records in wire form; pointers count from the start of a message with this question.
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.data.bytes()[self.marks_end as usize..self.body_end as usize]
     }
 
-    /// Where in `body` pointers into the question's name stand.
-    pub(crate) fn pointers(&self) -> &[u16] {
-        &self.marks[self.records()..]
+    /// Names that the answer leads to, one after the other.
+    pub(crate) fn hops(&self) -> &[u8] {
+        &self.data.bytes()[self.body_end as usize..self.hops_end as usize]
+    }
+
+    /// Addresses and address hints in the answer.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let (addresses, _) = self.data.bytes()[self.hops_end as usize..].as_chunks::<17>();
+        addresses.iter().map(|[family, v6 @ ..]| {
+            let v6 = Ipv6Addr::from(*v6);
+            if *family == 4 { v6.to_canonical() } else { v6.into() }
+        })
+    }
+
+    /// Where in the body TTLs stand.
+    pub(crate) fn ttls(&self) -> impl Iterator<Item = usize> {
+        self.marks().take(self.records())
+    }
+
+    /// Where in the body pointers into the question's name stand.
+    pub(crate) fn pointers(&self) -> impl Iterator<Item = usize> {
+        self.marks().skip(self.records())
+    }
+
+    fn marks(&self) -> impl Iterator<Item = usize> {
+        let (marks, _) = self.data.bytes()[usize::from(self.name_end)..self.marks_end as usize].as_chunks::<2>();
+        marks.iter().map(|mark| usize::from(u16::from_ne_bytes(*mark)))
     }
 
     fn records(&self) -> usize {
@@ -130,8 +202,10 @@ impl Entry {
     }
 
     /// Whether this answers `question`.
-    pub(crate) fn answers(&self, question: &Question) -> bool {
-        self.qtype == question.qtype && self.dnssec == question.dnssec && *self.name == *question.name.as_bytes()
+    pub(crate) fn answers(&self, question: &Key<'_>) -> bool {
+        self.qtype == question.qtype
+            && self.dnssec == question.dnssec
+            && self.data.bytes()[..usize::from(self.name_end)] == *question.name.as_bytes()
     }
 
     /// Whether view `view` of `epoch` is known to have no objection.
@@ -149,10 +223,10 @@ impl Entry {
         }
     }
 
-    /// Bytes this costs, the allocator's share included.
+    /// Bytes this costs, reference counts and the allocator's share included.
     fn size(&self) -> usize {
-        let parts = self.name.len() + self.body.len() + self.marks.len() * 2 + self.hops.len();
-        size_of::<Self>() + parts + self.addresses.len() * size_of::<IpAddr>() + 96
+        let large = if let Data::Large(bytes) = &self.data { bytes.len() + 16 } else { 0 };
+        size_of::<Self>() + 32 + large
     }
 }
 
@@ -192,14 +266,14 @@ impl Cache {
         self.bytes.load(Relaxed)
     }
 
-    fn place(&self, question: &Question) -> (u64, usize) {
+    fn place(&self, question: &Key<'_>) -> (u64, usize) {
         let hash = question.hash(self.seed);
         // Never zero: zero is an empty place.
         (hash | 1 << 63, hash as usize & (self.tags.len() - 1))
     }
 
     /// What is known about `question`, fresh or not.
-    pub(crate) fn find(&self, question: &Question) -> Option<Guard<Option<Arc<Entry>>>> {
+    pub(crate) fn find(&self, question: &Key<'_>) -> Option<Guard<Option<Arc<Entry>>>> {
         let (tag, bucket) = self.place(question);
         for (way, held) in self.tags[bucket].0.iter().enumerate() {
             if held.load(Relaxed) == tag {
@@ -219,20 +293,21 @@ impl Cache {
 
     /// Stores an entry for `question`. A failure never replaces an answer that could still be served stale.
     pub(crate) fn store(&self, question: &Question, entry: Arc<Entry>, now: u32) {
+        let (question, kept) = (&question.key(), entry);
         let (tag, bucket) = self.place(question);
         let mut hand = self.hand.lock().unwrap_or_else(PoisonError::into_inner);
-        let size = entry.size();
+        let size = kept.size();
         if size > self.limit / 64 {
             return;
         }
         let way = self.choose(bucket, tag, question, now);
         if let Some(old) = &*self.entries[bucket * WAYS + way].load() {
-            if entry.is_failure() && old.answers(question) && old.is_stale(now) {
+            if kept.is_failure() && old.answers(question) && old.is_stale(now) {
                 return;
             }
             self.bytes.fetch_sub(old.size(), Relaxed);
         }
-        self.entries[bucket * WAYS + way].store(Some(entry));
+        self.entries[bucket * WAYS + way].store(Some(kept));
         self.tags[bucket].0[way].store(tag, Relaxed);
         self.bytes.fetch_add(size, Relaxed);
         // The first round of the hand forgives, the second drops; a third only while readers keep forgiving.
@@ -246,7 +321,7 @@ impl Cache {
     }
 
     /// The place in a bucket for a new entry: its own, an empty one, an expired one, one not asked for lately, or any.
-    fn choose(&self, bucket: usize, tag: u64, question: &Question, now: u32) -> usize {
+    fn choose(&self, bucket: usize, tag: u64, question: &Key<'_>, now: u32) -> usize {
         let worth = |way: usize| match &*self.entries[bucket * WAYS + way].load() {
             Some(entry) if self.tags[bucket].0[way].load(Relaxed) == tag && entry.answers(question) => 0,
             None => 1,
@@ -325,14 +400,14 @@ mod tests {
         let cache = Cache::new(1 << 20, 1);
         store(&cache, "www.example", 40, 0);
         let asked = question("www.example");
-        assert!(cache.find(&asked).is_some());
+        assert!(cache.find(&asked.key()).is_some());
         for other in [
             Question { qtype: rtype::AAAA, ..asked },
             Question { dnssec: Question::DO, ..asked },
             Question { dnssec: Question::CD, ..asked },
             question("ww.example"),
         ] {
-            assert!(cache.find(&other).is_none(), "{other:?}");
+            assert!(cache.find(&other.key()).is_none(), "{other:?}");
         }
     }
 
@@ -347,11 +422,11 @@ mod tests {
             assert!(cache.bytes() <= 1 << 20);
             if flood % 20 == 0 {
                 for hot in 0..50 {
-                    cache.find(&question(&format!("hot{hot}.example")));
+                    cache.find(&question(&format!("hot{hot}.example")).key());
                 }
             }
         }
-        let left = (0..50).filter(|hot| cache.find(&question(&format!("hot{hot}.example"))).is_some()).count();
+        let left = (0..50).filter(|hot| cache.find(&question(&format!("hot{hot}.example")).key()).is_some()).count();
         assert!(left >= 45, "{left} of 50 hot names survived");
         assert!(cache.len() > 100);
     }
@@ -373,7 +448,7 @@ mod tests {
         store(&cache, "www.example", 40, 0);
         let asked = question("www.example");
         cache.store(&asked, Arc::new(Entry::failure(&asked, None, 400)), 400);
-        let found = cache.find(&asked).unwrap();
+        let found = cache.find(&asked.key()).unwrap();
         let found = found.as_ref().unwrap();
         assert!(!found.is_failure() && !found.is_fresh(400) && found.is_stale(400));
     }

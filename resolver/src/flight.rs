@@ -56,7 +56,8 @@ impl Flights {
     /// The answer to `question` from upstream, or an expired one when that takes too long or fails.
     pub(crate) async fn fetch(self: &Arc<Self>, cache: &Arc<crate::pipeline::Core>, question: &Question) -> Fetched {
         let now = self.time.seconds();
-        let old = cache.cache.find(question).and_then(|old| old.as_ref().filter(|old| old.is_stale(now)).cloned());
+        let old =
+            cache.cache.find(&question.key()).and_then(|old| old.as_ref().filter(|old| old.is_stale(now)).cloned());
         let landing = self.board(cache, question);
         let fetched = |entry, stale| Fetched { question: *question, entry, stale };
         let Some(old) = old else { return fetched(landed(landing, question, now).await, false) };
@@ -94,7 +95,9 @@ impl Flights {
         let now = self.time.seconds();
         let entry = Arc::new(match answer {
             Some(answer) => Entry::new(question, answer, now),
-            None => Entry::failure(question, cache.find(question).as_deref().and_then(|old| old.as_deref()), now),
+            None => {
+                Entry::failure(question, cache.find(&question.key()).as_deref().and_then(|old| old.as_deref()), now)
+            }
         });
         // A TTL of zero is for those who wait and nobody else.
         if entry.is_fresh(now) {

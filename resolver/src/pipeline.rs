@@ -17,10 +17,10 @@ use crate::{
     limits::{Place, Places, Rates},
     local::{LOOPBACK4, LOOPBACK6, Local, Locals},
     reply::{self, BLOCK_TTL, LOCAL_TTL, Reply, STRANGER_TTL, Transport, ede},
-    stats::{Count, Tally},
+    stats::{Count, Counts},
     texts::Texts,
     views::{Snapshot, Views},
-    wire::{self, Name, Parsed, Query, Question, rcode, rtype},
+    wire::{self, Key, Name, Parsed, Query, Question, rcode, rtype},
 };
 
 /// Which listener a message came to.
@@ -46,7 +46,7 @@ pub(crate) struct Turn<'a> {
     pub(crate) now: u64,
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) directory: Option<&'a Directory>,
-    pub(crate) tally: &'a Tally,
+    pub(crate) counts: &'a Counts,
     pub(crate) texts: &'a mut Texts,
     /// What came of asking upstream; empty the first time round.
     pub(crate) fetched: &'a [Fetched],
@@ -90,7 +90,7 @@ pub(crate) enum Step {
 struct Known {
     entry: arc_swap::Guard<Option<Arc<Entry>>>,
     stale: bool,
-    target: Option<Name>,
+    target: Option<Box<Name>>,
 }
 
 /// Who asks.
@@ -137,15 +137,16 @@ impl Core {
 
     /// Answers one message into `out`, which must hold the transport's largest reply.
     pub(crate) fn answer(&self, turn: &mut Turn<'_>, asker: &Asker, message: &[u8], out: &mut [u8]) -> Step {
-        match self.walk(turn, asker, message, out) {
+        let mut name = Name::root();
+        match self.walk(turn, asker, message, &mut name, out) {
             Ok(step) | Err(step) => step,
         }
     }
 
     /// The pipeline. Each line may end it.
-    fn walk(&self, turn: &mut Turn<'_>, asker: &Asker, message: &[u8], out: &mut [u8]) -> Ended<Step> {
+    fn walk(&self, turn: &mut Turn<'_>, asker: &Asker, message: &[u8], name: &mut Name, out: &mut [u8]) -> Ended<Step> {
         // Parsing comes first: it is pure, cheap, and what is not a query never costs anything else.
-        let parsed = self.parse(turn, asker, message)?;
+        let parsed = self.parse(turn, asker, message, name)?;
         // The rate is taken by address alone, before anything in the message can change what we do, refusals included.
         self.limit(turn, asker)?;
         // Then what no client may have from us, whoever it is (RFC 8906).
@@ -165,11 +166,17 @@ impl Core {
         Ok(self.reply(turn, asker, &query, &known, out))
     }
 
-    fn parse<'m>(&self, turn: &mut Turn<'_>, asker: &Asker, message: &'m [u8]) -> Ended<Parsed<'m>> {
+    fn parse<'m>(
+        &self,
+        turn: &mut Turn<'_>,
+        asker: &Asker,
+        message: &'m [u8],
+        name: &'m mut Name,
+    ) -> Ended<Parsed<'m>> {
         turn.step("parse");
         // Ports of services that answer anything: a forged source would make two servers talk for ever.
         let loops = matches!(asker.peer.port(), 0 | 7 | 13 | 17 | 19 | 53);
-        match wire::parse(message) {
+        match wire::parse(message, name) {
             Parsed::Ignore => Err(dropped(turn)),
             _ if loops && asker.transport == Transport::Udp => Err(dropped(turn)),
             parsed => Ok(parsed),
@@ -197,13 +204,13 @@ impl Core {
     ) -> Ended<Query<'m>> {
         turn.step("offered");
         if turn.fetched.is_empty() {
-            turn.tally.count(Count::Queries);
+            turn.counts.count(Count::Queries);
         }
         let query = match parsed {
             Parsed::Query(query) => query,
             Parsed::Ignore => return Err(Step::Ignore),
             Parsed::Refuse(code) => {
-                turn.tally.count(Count::Refused);
+                turn.counts.count(Count::Refused);
                 return Err(Step::Reply(reply::refuse(message, code, out)));
             }
         };
@@ -215,7 +222,7 @@ impl Core {
         } else {
             return Ok(query);
         };
-        turn.tally.count(Count::Refused);
+        turn.counts.count(Count::Refused);
         Err(Step::Reply(Reply::new(&query, asker.transport, out).finish(code)))
     }
 
@@ -267,9 +274,9 @@ impl Core {
     /// remembered past admission.
     fn stranger(&self, turn: &mut Turn<'_>, asker: &Asker, query: &Query<'_>, out: &mut [u8]) -> Step {
         turn.step("stranger");
-        turn.tally.count(Count::Stranger);
+        turn.counts.count(Count::Stranger);
         let reply = Reply::new(query, asker.transport, out);
-        if self.locals.is_signal(&query.question.name) {
+        if self.locals.is_signal(query.question.name) {
             // No address is as good as no name to who looks for a signal.
             return Step::Reply(no_data(reply, STRANGER_TTL));
         }
@@ -294,13 +301,13 @@ impl Core {
 
     fn local(&self, turn: &mut Turn<'_>, asker: &Asker, query: &Query<'_>, out: &mut [u8]) -> Ended<()> {
         turn.step("local");
-        let name = &query.question.name;
+        let name = query.question.name;
         let is_portal = self.portal_name.as_ref() == Some(name);
         let local = if is_portal { None } else { self.locals.find(name, query.last_label) };
         if !is_portal && local.is_none() {
             return Ok(());
         }
-        turn.tally.count(Count::Local);
+        turn.counts.count(Count::Local);
         let mut reply = Reply::new(query, asker.transport, out);
         Err(Step::Reply(match local {
             None => self.portal(reply, query.question.qtype, BLOCK_TTL),
@@ -330,7 +337,7 @@ impl Core {
         query: &Query<'_>,
         verdict: &Verdict,
         out: &mut [u8],
-    ) -> Ended<Option<Name>> {
+    ) -> Ended<Option<Box<Name>>> {
         turn.step("carry out");
         match &verdict.action {
             Action::Allow => Ok(None),
@@ -338,8 +345,8 @@ impl Core {
             Action::Addresses(addresses) => Err(self.fixed(turn, asker, query, addresses, out)),
             Action::Alias(target) => match Name::parse(target) {
                 // An alias to itself is the name itself.
-                Some(target) if target == query.question.name => Ok(None),
-                Some(target) => Ok(Some(target)),
+                Some(target) if target == *query.question.name => Ok(None),
+                Some(target) => Ok(Some(Box::new(target))),
                 // A target that is not a name comes from a broken policy: closed.
                 None => Err(self.block(turn, asker, query, BlockAnswer::Nxdomain, &verdict.reason, out)),
             },
@@ -356,9 +363,9 @@ impl Core {
         reason: &Reason,
         out: &mut [u8],
     ) -> Step {
-        turn.tally.count(Count::Blocked);
+        turn.counts.count(Count::Blocked);
         if let Some(category) = reason.category {
-            turn.tally.count_category(category.0);
+            turn.counts.count_category(category.0);
         }
         let mut reply = Reply::new(query, asker.transport, out);
         let qtype = query.question.qtype;
@@ -387,7 +394,7 @@ impl Core {
 
     /// Fixed addresses of the policy; other types have no data.
     fn fixed(&self, turn: &Turn<'_>, asker: &Asker, query: &Query<'_>, addresses: &[IpAddr], out: &mut [u8]) -> Step {
-        turn.tally.count(Count::Rewritten);
+        turn.counts.count(Count::Rewritten);
         let mut reply = Reply::new(query, asker.transport, out);
         let wanted = addresses.iter().filter(|address| match query.question.qtype {
             rtype::A => address.is_ipv4(),
@@ -408,48 +415,45 @@ impl Core {
         turn: &mut Turn<'_>,
         asker: &Asker,
         query: &Query<'_>,
-        target: Option<Name>,
+        target: Option<Box<Name>>,
         client: u64,
         out: &mut [u8],
     ) -> Ended<Known> {
         turn.step("known");
         if query.question.qtype == rtype::ANY {
             // One record instead of everything: nothing to amplify, nothing to ask for (RFC 8482).
-            turn.tally.count(Count::Local);
+            turn.counts.count(Count::Local);
             let mut reply = Reply::new(query, asker.transport, out);
             reply.minimal_any();
             return Err(Step::Reply(reply.finish(rcode::NOERROR)));
         }
         if !query.recursion_desired {
             // Only what is cached could answer, and that would tell who asks what the others looked at.
-            turn.tally.count(Count::Refused);
+            turn.counts.count(Count::Refused);
             let mut reply = Reply::new(query, asker.transport, out);
             reply.explain(ede::NOT_AUTHORITATIVE, b"");
             return Err(Step::Reply(reply.finish(rcode::REFUSED)));
         }
-        let question = match target {
-            Some(name) => Question { name, ..query.question },
-            None => query.question,
-        };
-        let (entry, stale) = match turn.fetched.iter().find(|fetched| fetched.question == question) {
+        let key = Key { name: target.as_deref().unwrap_or(query.question.name), ..query.question };
+        let (entry, stale) = match turn.fetched.iter().find(|fetched| fetched.question.key() == key) {
             Some(fetched) => (arc_swap::Guard::from_inner(Some(fetched.entry.clone())), fetched.stale),
-            None => match self.cache.find(&question) {
+            None => match self.cache.find(&key) {
                 Some(entry) if entry.as_ref().is_some_and(|entry| entry.is_fresh(turn.seconds())) => {
-                    turn.tally.count(Count::CacheHits);
+                    turn.counts.count(Count::CacheHits);
                     (entry, false)
                 }
                 // An upstream has just failed to renew it: not everybody waits for the next attempt.
                 Some(entry) if entry.as_ref().is_some_and(|entry| entry.is_spared(turn.seconds())) => {
-                    turn.tally.count(Count::CacheHits);
+                    turn.counts.count(Count::CacheHits);
                     (entry, true)
                 }
-                _ => return Err(Step::Ask(Box::new(question), client)),
+                _ => return Err(Step::Ask(Box::new(key.question()), client)),
             },
         };
         match &*entry {
             Some(known) if !known.is_failure() => Ok(Known { entry, stale, target }),
             _ => {
-                turn.tally.count(Count::Failed);
+                turn.counts.count(Count::Failed);
                 let mut reply = Reply::new(query, asker.transport, out);
                 reply.explain(ede::NO_REACHABLE_AUTHORITY, b"");
                 Err(Step::Reply(reply.finish(rcode::SERVFAIL)))
@@ -479,8 +483,8 @@ impl Core {
             return Ok(known);
         }
         let (compiled, holds) = (&turn.snapshot.compiled, turn.snapshot.view(view));
-        let names = each_name(&entry.hops).map(|name| compiled.decide(name, holds));
-        let addresses = entry.addresses.iter().map(|address| compiled.decide_address(*address, holds));
+        let names = each_name(entry.hops()).map(|name| compiled.decide(name, holds));
+        let addresses = entry.addresses().map(|address| compiled.decide_address(address, holds));
         let found = names.chain(addresses).find(|found| match &found.action {
             Action::Allow => false,
             // Whoever was led to a safe search by us is not led on to the next one.
@@ -488,7 +492,7 @@ impl Core {
             _ => found.reason.rule < verdict.reason.rule,
         });
         if let Some(found) = found {
-            turn.tally.count(Count::RedecidedInAnswer);
+            turn.counts.count(Count::RedecidedInAnswer);
             // The found name's verdict takes the place of the question's own. A rewrite is followed once.
             let target = self.carry_out(turn, asker, query, &found, out)?;
             let known = self.known(turn, asker, query, target, client, out)?;
@@ -498,9 +502,9 @@ impl Core {
                 Err(self.block(turn, asker, query, BlockAnswer::Nxdomain, &found.reason, out))
             };
         }
-        let inside = entry.addresses.iter().any(|address| guard::is_inside(*address, &self.ours));
+        let inside = entry.addresses().any(|address| guard::is_inside(address, &self.ours));
         if inside && !self.private_names.iter().any(|zone| query.question.name.is_within(zone)) {
-            turn.tally.count(Count::Rebinding);
+            turn.counts.count(Count::Rebinding);
             let mut reply = Reply::new(query, asker.transport, out);
             reply.own_soa(BLOCK_TTL);
             reply.explain(ede::BLOCKED, b"{\"j\":\"the name leads to an address inside this network\"}");
@@ -519,27 +523,27 @@ impl Core {
         let age = turn.seconds().saturating_sub(entry.stored);
         match &known.target {
             None => {
-                turn.tally.count(Count::Allowed);
+                turn.counts.count(Count::Allowed);
                 reply.entry(entry, age, known.stale);
             }
             Some(target) => {
-                turn.tally.count(Count::Rewritten);
+                turn.counts.count(Count::Rewritten);
                 // Asked for the alias itself, the alias is the whole answer.
                 let behind = query.question.qtype != rtype::CNAME;
                 reply.alias(target, behind.then_some((&**entry, age, known.stale)));
             }
         }
         if known.stale {
-            turn.tally.count(Count::Stale);
+            turn.counts.count(Count::Stale);
             reply.explain(ede::STALE, b"");
         }
         Step::Reply(reply.finish(entry.rcode))
     }
 
     /// Turns a query away because too much is under way.
-    pub(crate) fn turn_away(&self, tally: &Tally, asker: &Asker, message: &[u8], out: &mut [u8]) -> Step {
-        tally.count(Count::OverLimit);
-        match wire::parse(message) {
+    pub(crate) fn turn_away(&self, counts: &Counts, asker: &Asker, message: &[u8], out: &mut [u8]) -> Step {
+        counts.count(Count::OverLimit);
+        match wire::parse(message, &mut Name::root()) {
             Parsed::Query(query) => {
                 let mut reply = Reply::new(&query, asker.transport, out);
                 reply.explain(ede::OTHER, b"{\"j\":\"too many questions under way\"}");
@@ -557,7 +561,7 @@ fn no_data(mut reply: Reply<'_>, ttl: u32) -> usize {
 }
 
 fn dropped(turn: &Turn<'_>) -> Step {
-    turn.tally.count(Count::Dropped);
+    turn.counts.count(Count::Dropped);
     Step::Ignore
 }
 

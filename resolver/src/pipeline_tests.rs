@@ -45,12 +45,12 @@ fn asker(door: Door, port: u16) -> Asker {
 fn walk(core: &Core, asker: &Asker, message: &[u8], now: u64) -> (Step, Vec<&'static str>, Vec<u8>) {
     let snapshot = core.views.current((now / 1000) as u32);
     let mut texts = Texts::new(&[], "");
-    let tally = Tally::new();
+    let counts = Counts::new();
     let mut turn = Turn {
         now,
         snapshot: &snapshot,
         directory: None,
-        tally: &tally,
+        counts: &counts,
         texts: &mut texts,
         fetched: &[],
         steps: Vec::new(),

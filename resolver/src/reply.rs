@@ -121,12 +121,12 @@ impl<'o> Reply<'o> {
     /// What the cache holds for the question, `age` seconds old. TTLs count down; they are `STALE_TTL` when `stale`.
     pub(crate) fn entry(&mut self, entry: &Entry, age: u32, stale: bool) {
         let at = self.len;
-        self.put(&entry.body);
+        self.put(entry.body());
         if self.overflowed() {
             return;
         }
         for place in entry.ttls() {
-            let place = at + usize::from(*place);
+            let place = at + place;
             if let Some(ttl) = self.out[place..].first_chunk_mut::<4>() {
                 let left = u32::from_be_bytes(*ttl).saturating_sub(age);
                 *ttl = if stale { STALE_TTL } else { left }.to_be_bytes();
@@ -148,7 +148,7 @@ impl<'o> Reply<'o> {
         }
         // The entry's pointers lead into the name that stands at the question's place in its own reply: here that is the target.
         for place in entry.pointers() {
-            let place = at + usize::from(*place);
+            let place = at + place;
             if let Some(pointer) = self.out[place..].first_chunk_mut::<2>() {
                 let to = usize::from(u16::from_be_bytes(*pointer) & 0x3fff) - HEADER + name_at;
                 *pointer = (0xc000 | to as u16).to_be_bytes();
@@ -215,3 +215,7 @@ pub(crate) fn refuse(message: &[u8], code: u16, out: &mut [u8]) -> usize {
     out[3] = if code == rcode::NOTIMP { code as u8 } else { 0x80 | code as u8 };
     HEADER
 }
+
+#[cfg(test)]
+#[path = "reply_tests.rs"]
+mod tests;

@@ -21,8 +21,8 @@ use crate::{
     limits::{Places, Rates},
     local::Locals,
     pipeline::{Asker, Core, Door, Fetched, Step, Turn},
-    sockets,
-    stats::{Count, Stats, Tally},
+    sockets::{self, Batch},
+    stats::{Count, Counts, Stats, Tally},
     tcp,
     texts::Texts,
     time::Time,
@@ -60,17 +60,20 @@ impl Shared {
         let now = self.time.millis();
         let snapshot = self.core.views.current((now / 1000) as u32);
         let directory = self.core.directory();
+        let counts = Counts::new();
         let mut turn = Turn {
             now,
             snapshot: &snapshot,
             directory: directory.as_deref().map(|directory| &**directory),
-            tally: &self.tally,
+            counts: &counts,
             texts: &mut self.texts(),
             fetched,
             #[cfg(test)]
             steps: Vec::new(),
         };
-        self.core.answer(&mut turn, asker, message, out)
+        let step = self.core.answer(&mut turn, asker, message, out);
+        counts.flush(&self.tally);
+        step
     }
 
     /// Asks upstream for `question` and walks the pipeline again; gives the reply's length in `out`.
@@ -94,6 +97,13 @@ impl Shared {
         None
     }
 
+    fn turn_away(&self, asker: &Asker, message: &[u8], out: &mut [u8]) -> Step {
+        let counts = Counts::new();
+        let step = self.core.turn_away(&counts, asker, message, out);
+        counts.flush(&self.tally);
+        step
+    }
+
     /// Answers one message of the slow path from beginning to end.
     pub(crate) async fn message(self: &Arc<Self>, asker: Asker, message: Vec<u8>) -> Option<Vec<u8>> {
         let mut out = vec![0; usize::from(u16::MAX)];
@@ -102,7 +112,7 @@ impl Shared {
             Step::Ignore => None,
             Step::Ask(question, client) => match self.core.wait(client) {
                 Some(_place) => self.ask(&asker, &message, *question, &mut out).await,
-                None => match self.core.turn_away(&self.tally, &asker, &message, &mut out) {
+                None => match self.turn_away(&asker, &message, &mut out) {
                     Step::Reply(length) => Some(length),
                     Step::Ignore | Step::Ask(..) => None,
                 },
@@ -246,11 +256,16 @@ impl Handle {
         for socket in bound.udp {
             let (shared, socket, tally) = (self.shared.clone(), Arc::new(socket), Tally::new());
             let slow = runtime.handle().clone();
+            let batch = Batch::new(&socket).map_err(|source| Error::Listen {
+                address: bound.address,
+                protocol: "UDP",
+                source,
+            })?;
             self.tallies.push(tally.clone());
             let thread = std::thread::Builder::new()
                 .name("sheshi-dns-fast".into())
                 .stack_size(512 * 1024)
-                .spawn(move || udp::serve(&shared, &socket, door, &tally, &slow))
+                .spawn(move || udp::serve(&shared, &socket, batch, door, &tally, &slow))
                 .map_err(Error::Thread)?;
             self.threads.push(thread);
         }

@@ -18,8 +18,9 @@ use crate::wire::MAX_UDP;
 
 /// Datagrams in a batch.
 pub(crate) const BATCH: usize = 32;
-/// Longest query taken over UDP: honest ones have a few dozen bytes.
-const LONGEST_QUERY: usize = 2048;
+/// Longest query taken over UDP: honest ones have a few dozen bytes. Not a power of two, so that a batch's buffers do not share
+/// the same few lines of the processor's cache.
+const LONGEST_QUERY: usize = 21 * 64;
 /// Room for one IP_PKTINFO or IPV6_PKTINFO control message: 16 bytes of header, 20 of content, aligned.
 const CONTROL: usize = 64;
 /// How long a thread waits for a datagram before it looks whether it is to stop.
@@ -81,91 +82,105 @@ pub(crate) struct Batch {
     replies: Box<[[u8; MAX_UDP]]>,
     peers: Box<[libc::sockaddr_storage]>,
     controls: Box<[Control]>,
-    /// Vectors and headers are filled anew before each call: pointers never outlive what they point to.
-    vectors: Box<[libc::iovec]>,
-    headers: Box<[libc::mmsghdr]>,
-    /// Length, peer's length, control's length and flags of each datagram received.
-    received: Box<[(usize, libc::socklen_t, usize, libc::c_int)]>,
+    /// Each header of `incoming` points to its own query, peer and control for good; the kernel changes lengths only.
+    incoming: Box<[libc::mmsghdr]>,
+    _incoming_vectors: Box<[libc::iovec]>,
+    /// Filled anew for each sending, without gaps where nothing is answered.
+    outgoing: Box<[libc::mmsghdr]>,
+    outgoing_vectors: Box<[libc::iovec]>,
+    /// How many of `incoming` the last call changed.
+    changed: usize,
     /// Length of each reply; zero for none.
     lengths: [usize; BATCH],
+    control: usize,
 }
 
 impl Batch {
-    pub(crate) fn new() -> Self {
+    /// Buffers for `socket`.
+    pub(crate) fn new(socket: &UdpSocket) -> io::Result<Self> {
+        // Only a socket for all addresses is told the destination.
+        let control = if socket.local_addr()?.ip().is_unspecified() { CONTROL } else { 0 };
         // SAFETY: sockaddr_storage, iovec and mmsghdr are plain C structures for which all zeroes is a valid value.
         let (peer, vector, header): (libc::sockaddr_storage, libc::iovec, libc::mmsghdr) = unsafe { mem::zeroed() };
-        Self {
-            queries: vec![[0; LONGEST_QUERY]; BATCH].into(),
-            replies: vec![[0; MAX_UDP]; BATCH].into(),
-            peers: vec![peer; BATCH].into(),
-            controls: vec![Control([0; CONTROL]); BATCH].into(),
-            vectors: vec![vector; BATCH].into(),
-            headers: vec![header; BATCH].into(),
-            received: vec![(0, 0, 0, 0); BATCH].into(),
-            lengths: [0; BATCH],
+        let mut queries = vec![[0; LONGEST_QUERY]; BATCH].into_boxed_slice();
+        let mut peers = vec![peer; BATCH].into_boxed_slice();
+        let mut controls = vec![Control([0; CONTROL]); BATCH].into_boxed_slice();
+        let mut vectors = vec![vector; BATCH].into_boxed_slice();
+        let mut incoming = vec![header; BATCH].into_boxed_slice();
+        for at in 0..BATCH {
+            vectors[at] = libc::iovec { iov_base: queries[at].as_mut_ptr().cast(), iov_len: LONGEST_QUERY };
+            let header = &mut incoming[at].msg_hdr;
+            header.msg_name = (&raw mut peers[at]).cast();
+            header.msg_iov = &raw mut vectors[at];
+            header.msg_iovlen = 1;
+            header.msg_control = if control == 0 { ptr::null_mut() } else { controls[at].0.as_mut_ptr().cast() };
         }
+        Ok(Self {
+            queries,
+            replies: vec![[0; MAX_UDP]; BATCH].into(),
+            peers,
+            controls,
+            incoming,
+            _incoming_vectors: vectors,
+            outgoing: vec![header; BATCH].into(),
+            outgoing_vectors: vec![vector; BATCH].into(),
+            changed: BATCH,
+            lengths: [0; BATCH],
+            control,
+        })
     }
 
     /// Waits for at least one datagram and takes all that are there, up to a batch; gives how many. Zero after a while without any.
-    #[allow(clippy::unnecessary_cast, reason = "msg_controllen is a u32 with musl")]
     pub(crate) fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
-        for at in 0..BATCH {
-            self.vectors[at] = libc::iovec { iov_base: self.queries[at].as_mut_ptr().cast(), iov_len: LONGEST_QUERY };
-            let header = &mut self.headers[at].msg_hdr;
-            header.msg_name = ptr::from_mut(&mut self.peers[at]).cast();
-            header.msg_namelen = mem::size_of::<libc::sockaddr_storage>() as libc::socklen_t;
-            header.msg_iov = &raw mut self.vectors[at];
-            header.msg_iovlen = 1;
-            header.msg_control = self.controls[at].0.as_mut_ptr().cast();
-            header.msg_controllen = CONTROL as _;
-            header.msg_flags = 0;
+        for header in &mut self.incoming[..self.changed] {
+            header.msg_hdr.msg_namelen = mem::size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+            header.msg_hdr.msg_controllen = self.control as _;
         }
-        // SAFETY: every header points to one vector, one peer and one control buffer of its own with their true sizes, set just
-        // above; all live in boxes of `self`, which is borrowed for the whole call.
+        // SAFETY: every header points to one vector, one peer and one control buffer of its own, set in `new`; these live in
+        // boxes of `self` that are never replaced; the lengths the kernel reads are the true ones, restored just above.
         let count = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
-                self.headers.as_mut_ptr(),
+                self.incoming.as_mut_ptr(),
                 BATCH as libc::c_uint,
                 libc::MSG_WAITFORONE as _,
                 ptr::null_mut(),
             )
         };
         if count < 0 {
+            self.changed = BATCH;
             let error = io::Error::last_os_error();
             return match error.kind() {
                 io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted | io::ErrorKind::TimedOut => Ok(0),
                 _ => Err(error),
             };
         }
-        let count = count as usize;
-        for at in 0..count {
-            let header = &self.headers[at];
-            self.received[at] = (
-                (header.msg_len as usize).min(LONGEST_QUERY),
-                header.msg_hdr.msg_namelen,
-                (header.msg_hdr.msg_controllen as usize).min(CONTROL),
-                header.msg_hdr.msg_flags,
-            );
-            self.lengths[at] = 0;
-        }
-        Ok(count)
+        self.changed = count as usize;
+        self.lengths[..self.changed].fill(0);
+        Ok(self.changed)
     }
 
     /// Who sent datagram `at`; `None` when the address is of no family we serve or the datagram was longer than its buffer.
     pub(crate) fn peer(&self, at: usize) -> Option<SocketAddr> {
-        if self.received[at].3 & libc::MSG_TRUNC != 0 { None } else { address(&self.peers[at]) }
+        if self.incoming[at].msg_hdr.msg_flags & libc::MSG_TRUNC != 0 { None } else { address(&self.peers[at]) }
     }
 
     /// Datagram `at` and the buffer for its reply.
     pub(crate) fn pair(&mut self, at: usize) -> (&[u8], &mut [u8]) {
-        (&self.queries[at][..self.received[at].0], &mut self.replies[at])
+        let length = (self.incoming[at].msg_len as usize).min(LONGEST_QUERY);
+        (&self.queries[at][..length], &mut self.replies[at])
     }
 
     /// Where datagram `at` came from, for a reply that is sent later.
+    #[allow(clippy::unnecessary_cast, reason = "msg_controllen is a u32 with musl")]
     pub(crate) fn origin(&self, at: usize) -> Origin {
-        let (_, peer_len, control_len, _) = self.received[at];
-        Origin { peer: self.peers[at], peer_len, control: self.controls[at], control_len }
+        let header = &self.incoming[at].msg_hdr;
+        Origin {
+            peer: self.peers[at],
+            peer_len: header.msg_namelen,
+            control: self.controls[at],
+            control_len: (header.msg_controllen as usize).min(self.control),
+        }
     }
 
     /// Notes that the reply to datagram `at` is `length` bytes long.
@@ -174,25 +189,25 @@ impl Batch {
     }
 
     /// Sends the replies to the first `count` datagrams. What the kernel does not take is dropped, as the network would.
+    #[allow(clippy::unnecessary_cast, reason = "msg_controllen is a u32 with musl")]
     pub(crate) fn send(&mut self, socket: &UdpSocket, count: usize) {
         let mut filled = 0;
         for at in 0..count {
             if self.lengths[at] == 0 {
                 continue;
             }
-            let (_, peer_len, control_len, _) = self.received[at];
-            self.vectors[filled] =
+            let from = &self.incoming[at].msg_hdr;
+            let control = (from.msg_controllen as usize).min(self.control);
+            self.outgoing_vectors[filled] =
                 libc::iovec { iov_base: self.replies[at].as_mut_ptr().cast(), iov_len: self.lengths[at] };
-            let header = &mut self.headers[filled].msg_hdr;
-            header.msg_name = ptr::from_mut(&mut self.peers[at]).cast();
-            header.msg_namelen = peer_len;
-            header.msg_iov = &raw mut self.vectors[filled];
+            let header = &mut self.outgoing[filled].msg_hdr;
+            header.msg_name = (&raw mut self.peers[at]).cast();
+            header.msg_namelen = from.msg_namelen;
+            header.msg_iov = &raw mut self.outgoing_vectors[filled];
             header.msg_iovlen = 1;
             // The control message that told the destination, given back, names it as the reply's source.
-            header.msg_control =
-                if control_len == 0 { ptr::null_mut() } else { self.controls[at].0.as_mut_ptr().cast() };
-            header.msg_controllen = control_len as _;
-            header.msg_flags = 0;
+            header.msg_control = if control == 0 { ptr::null_mut() } else { self.controls[at].0.as_mut_ptr().cast() };
+            header.msg_controllen = control as _;
             filled += 1;
         }
         let mut sent = 0;
@@ -202,7 +217,7 @@ impl Batch {
             let done = unsafe {
                 libc::sendmmsg(
                     socket.as_raw_fd(),
-                    self.headers.as_mut_ptr().add(sent),
+                    self.outgoing.as_mut_ptr().add(sent),
                     (filled - sent) as libc::c_uint,
                     0,
                 )
@@ -251,6 +266,6 @@ fn address(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
     }
 }
 
-// SAFETY: the raw pointers inside `vectors` and `headers` are rewritten from `self` before every use, so they carry nothing that
-// belongs to the thread that made them.
+// SAFETY: the raw pointers inside the headers and vectors point into boxes that the batch owns and moves along with; nothing of it
+// belongs to the thread that made it.
 unsafe impl Send for Batch {}

@@ -1,8 +1,11 @@
 //! Counts for status and metrics: of answers and of categories, never of clients or names.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering::Relaxed},
+use std::{
+    cell::Cell,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use serde::Serialize;
@@ -85,7 +88,44 @@ counts! {
     connections_refused ConnectionsRefused,
 }
 
-/// One thread's counts.
+/// Counts of one batch, in the thread that answers it: no atomic operation a query.
+pub(crate) struct Counts {
+    counts: [Cell<u64>; COUNTS],
+    categories: [Cell<u64>; CATEGORIES],
+}
+
+impl Counts {
+    pub(crate) fn new() -> Self {
+        Self { counts: [const { Cell::new(0) }; COUNTS], categories: [const { Cell::new(0) }; CATEGORIES] }
+    }
+
+    pub(crate) fn count(&self, what: Count) {
+        let count = &self.counts[what as usize];
+        count.set(count.get() + 1);
+    }
+
+    pub(crate) fn count_category(&self, category: u8) {
+        let count = &self.categories[usize::from(category) % CATEGORIES];
+        count.set(count.get() + 1);
+    }
+
+    /// Adds everything to `tally` and starts again from zero.
+    pub(crate) fn flush(&self, tally: &Tally) {
+        let blocked = self.counts[Count::Blocked as usize].get() != 0;
+        add(&self.counts, &tally.counts);
+        if blocked {
+            add(&self.categories, &tally.categories);
+        }
+    }
+}
+
+fn add(from: &[Cell<u64>], to: &[AtomicU64]) {
+    for (from, to) in from.iter().zip(to).filter(|(from, _)| from.get() != 0) {
+        to.fetch_add(from.take(), Relaxed);
+    }
+}
+
+/// One thread's counts, for everybody to read.
 pub(crate) struct Tally {
     counts: [AtomicU64; COUNTS],
     categories: [AtomicU64; CATEGORIES],
@@ -101,10 +141,6 @@ impl Tally {
 
     pub(crate) fn count(&self, what: Count) {
         self.counts[what as usize].fetch_add(1, Relaxed);
-    }
-
-    pub(crate) fn count_category(&self, category: u8) {
-        self.categories[usize::from(category) % CATEGORIES].fetch_add(1, Relaxed);
     }
 }
 

@@ -14,14 +14,21 @@ use crate::{
     reply::Transport,
     server::Shared,
     sockets::{Batch, send_to},
-    stats::{Count, Tally},
+    stats::{Count, Counts, Tally},
 };
 
 /// Serves one socket until the resolver stops.
-pub(crate) fn serve(shared: &Arc<Shared>, socket: &Arc<UdpSocket>, door: Door, tally: &Tally, runtime: &Handle) {
+pub(crate) fn serve(
+    shared: &Arc<Shared>,
+    socket: &Arc<UdpSocket>,
+    mut batch: Batch,
+    door: Door,
+    tally: &Tally,
+    runtime: &Handle,
+) {
     let core = &shared.core;
-    let mut batch = Batch::new();
     let mut texts = shared.texts();
+    let counts = Counts::new();
     while !shared.stopped.load(Relaxed) {
         let count = match batch.receive(socket) {
             Ok(0) => continue,
@@ -39,7 +46,7 @@ pub(crate) fn serve(shared: &Arc<Shared>, socket: &Arc<UdpSocket>, door: Door, t
         let directory = core.directory();
         for at in 0..count {
             let Some(peer) = batch.peer(at) else {
-                tally.count(Count::Dropped);
+                counts.count(Count::Dropped);
                 continue;
             };
             let asker = Asker { peer, transport: Transport::Udp, door };
@@ -48,7 +55,7 @@ pub(crate) fn serve(shared: &Arc<Shared>, socket: &Arc<UdpSocket>, door: Door, t
                 now,
                 snapshot: &snapshot,
                 directory: directory.as_deref().map(|directory| &**directory),
-                tally,
+                counts: &counts,
                 texts: &mut texts,
                 fetched: &[],
                 #[cfg(test)]
@@ -59,7 +66,7 @@ pub(crate) fn serve(shared: &Arc<Shared>, socket: &Arc<UdpSocket>, door: Door, t
                 Step::Ignore => {}
                 Step::Ask(question, client) => {
                     let Some(place) = core.wait(client) else {
-                        if let Step::Reply(length) = core.turn_away(tally, &asker, query, reply) {
+                        if let Step::Reply(length) = core.turn_away(&counts, &asker, query, reply) {
                             batch.reply(at, length);
                         }
                         continue;
@@ -77,6 +84,8 @@ pub(crate) fn serve(shared: &Arc<Shared>, socket: &Arc<UdpSocket>, door: Door, t
                 }
             }
         }
+        // Counted first: who has the reply can see it in the counts.
+        counts.flush(tally);
         batch.send(socket, count);
     }
 }

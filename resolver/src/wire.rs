@@ -64,16 +64,30 @@ impl Name {
     /// Takes over `wire`, which must be an uncompressed name; `None` when it is not exactly one.
     pub(crate) fn parse(wire: &[u8]) -> Option<Self> {
         let (end, _) = name_end(wire, 0)?;
-        (end == wire.len()).then(|| Self::fold(wire))
+        (end == wire.len()).then(|| {
+            let mut name = Self::root();
+            name.fold(wire);
+            name
+        })
     }
 
-    /// `wire` in lower case. Length octets are below 64 and letters above, so the whole name folds in one sweep.
-    fn fold(wire: &[u8]) -> Self {
-        let mut name = Name { bytes: [0; MAX_NAME + 1], len: wire.len() as u8 };
-        for (to, from) in name.bytes.iter_mut().zip(wire) {
+    /// The root, as a place to read names into.
+    pub(crate) const fn root() -> Self {
+        Name { bytes: [0; MAX_NAME + 1], len: 1 }
+    }
+
+    /// Becomes `wire` in lower case. Length octets are below 64 and letters above, so the whole name folds in one sweep.
+    fn fold(&mut self, wire: &[u8]) {
+        for (to, from) in self.bytes.iter_mut().zip(wire) {
             *to = from.to_ascii_lowercase();
         }
-        name
+        // The hash reads whole words: what an earlier name left behind the end must not show in it.
+        if let Some(behind) = self.bytes[wire.len()..].first_chunk_mut::<8>() {
+            *behind = [0; 8];
+        } else {
+            self.bytes[wire.len()..].fill(0);
+        }
+        self.len = wire.len() as u8;
     }
 
     /// The name from text such as `portal.example`; `None` when a label is empty, longer than 63 or the whole too long.
@@ -163,7 +177,7 @@ fn name_end(message: &[u8], at: usize) -> Option<(usize, usize)> {
     }
 }
 
-/// What is asked: the key of the cache and of a question under way.
+/// What is asked, its name owned: a question under way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Question {
     pub(crate) name: Name,
@@ -176,8 +190,28 @@ impl Question {
     pub(crate) const DO: u8 = 1;
     pub(crate) const CD: u8 = 2;
 
+    /// The same, to look up with.
+    pub(crate) fn key(&self) -> Key<'_> {
+        Key { name: &self.name, qtype: self.qtype, dnssec: self.dnssec }
+    }
+}
+
+/// What is asked, its name borrowed: the key of the cache.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Key<'a> {
+    pub(crate) name: &'a Name,
+    pub(crate) qtype: u16,
+    pub(crate) dnssec: u8,
+}
+
+impl Key<'_> {
     pub(crate) fn hash(&self, seed: u64) -> u64 {
         self.name.hash(seed, u64::from(self.qtype) << 8 | u64::from(self.dnssec))
+    }
+
+    /// The same, to keep.
+    pub(crate) fn question(&self) -> Question {
+        Question { name: *self.name, qtype: self.qtype, dnssec: self.dnssec }
     }
 }
 
@@ -194,7 +228,7 @@ pub(crate) struct Edns {
 pub(crate) struct Query<'a> {
     /// Header and question as the client wrote them: the reply begins with the same bytes.
     pub(crate) head: &'a [u8],
-    pub(crate) question: Question,
+    pub(crate) question: Key<'a>,
     pub(crate) class: u16,
     pub(crate) recursion_desired: bool,
     pub(crate) edns: Option<Edns>,
@@ -204,10 +238,6 @@ pub(crate) struct Query<'a> {
 
 /// What a datagram or TCP message turned out to be.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it lives on the stack for one message; a box would be an allocation a query"
-)]
 pub(crate) enum Parsed<'a> {
     Query(Query<'a>),
     /// Not to be answered: too short to have an id, or itself a reply (two resolvers would answer each other for ever).
@@ -220,8 +250,8 @@ fn u16_at(message: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes([*message.get(at)?, *message.get(at + 1)?]))
 }
 
-/// Reads a query. The order is RFC 8906's: what cannot be understood is refused by header alone.
-pub(crate) fn parse(message: &[u8]) -> Parsed<'_> {
+/// Reads a query, its name into `name`. The order is RFC 8906's: what cannot be understood is refused by header alone.
+pub(crate) fn parse<'a>(message: &'a [u8], name: &'a mut Name) -> Parsed<'a> {
     let Some(header) = message.first_chunk::<HEADER>() else { return Parsed::Ignore };
     if header[2] & 0x80 != 0 {
         return Parsed::Ignore;
@@ -251,9 +281,10 @@ pub(crate) fn parse(message: &[u8]) -> Parsed<'_> {
     };
     let dnssec = if edns.is_some_and(|edns| edns.wants_dnssec) { Question::DO } else { 0 }
         | if header[3] & 0x10 != 0 { Question::CD } else { 0 };
+    name.fold(&message[HEADER..end]);
     Parsed::Query(Query {
         head: &message[..end + 4],
-        question: Question { name: Name::fold(&message[HEADER..end]), qtype, dnssec },
+        question: Key { name, qtype, dnssec },
         class,
         recursion_desired: header[2] & 1 != 0,
         edns,
@@ -327,7 +358,12 @@ mod tests {
     fn spelling_does_not_change_the_question() {
         let lower = query(b"\x03www\x07example\x00", &[0, 1, 0, 1], ONE);
         let mixed = query(b"\x03wWw\x07eXAMPLE\x00", &[0, 1, 0, 1], ONE);
-        let (Parsed::Query(lower), Parsed::Query(mixed)) = (parse(&lower), parse(&mixed)) else { panic!() };
+        let (mut one, mut other) = (Name::root(), Name::root());
+        // A longer name before must leave nothing behind.
+        parse(&query(&[b"\x3f".as_slice(), &[b'x'; 63], b"\0"].concat(), &[0, 1, 0, 1], ONE), &mut other);
+        let (Parsed::Query(lower), Parsed::Query(mixed)) = (parse(&lower, &mut one), parse(&mixed, &mut other)) else {
+            panic!()
+        };
         assert_eq!(lower.question, mixed.question);
         assert_eq!(lower.question.hash(7), mixed.question.hash(7));
         assert_eq!(mixed.head[12..25], *b"\x03wWw\x07eXAMPLE\x00");
@@ -354,7 +390,7 @@ mod tests {
                 rcode::FORMERR,
             ),
         ] {
-            let Parsed::Refuse(code) = parse(&message) else { panic!("{message:?}") };
+            let Parsed::Refuse(code) = parse(&message, &mut Name::root()) else { panic!("{message:?}") };
             assert_eq!(code, want, "{message:?}");
         }
     }
@@ -363,8 +399,8 @@ mod tests {
     fn replies_and_fragments_are_ignored() {
         let mut reply = query(b"\x03www\x00", &[0, 1, 0, 1], ONE);
         reply[2] |= 0x80;
-        assert!(matches!(parse(&reply), Parsed::Ignore));
-        assert!(matches!(parse(&reply[..11]), Parsed::Ignore));
+        assert!(matches!(parse(&reply, &mut Name::root()), Parsed::Ignore));
+        assert!(matches!(parse(&reply[..11], &mut Name::root()), Parsed::Ignore));
     }
 
     #[test]
@@ -372,11 +408,15 @@ mod tests {
         let opt = [0, 0, 41, 4, 208, 0, 0, 0x80, 0, 0, 0];
         let one = [&[0, 1, 0, 1][..], &opt].concat();
         let message = query(b"\x03www\x00", &one, [0, 1, 0, 0, 0, 0, 0, 1]);
-        let Parsed::Query(query_) = parse(&message) else { panic!() };
+        let mut space = Name::root();
+        let Parsed::Query(query_) = parse(&message, &mut space) else { panic!() };
         assert_eq!(query_.edns, Some(Edns { payload: 1232, version: 0, wants_dnssec: true }));
         assert_eq!(query_.question.dnssec, Question::DO);
         let two = [&one[..], &opt].concat();
-        assert!(matches!(parse(&query(b"\x03www\x00", &two, [0, 1, 0, 0, 0, 0, 0, 2])), Parsed::Refuse(1)));
+        assert!(matches!(
+            parse(&query(b"\x03www\x00", &two, [0, 1, 0, 0, 0, 0, 0, 2]), &mut Name::root()),
+            Parsed::Refuse(1)
+        ));
     }
 
     #[test]
@@ -392,10 +432,10 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_make_the_parser_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = parse(&bytes);
+            let _ = parse(&bytes, &mut Name::root());
             let mut query = bytes;
             query.splice(..0, [1, 2, 1, 0, 0, 1, 0, 0, 0, 0, 0, 1]);
-            let _ = parse(&query);
+            let _ = parse(&query, &mut Name::root());
         }
     }
 }
