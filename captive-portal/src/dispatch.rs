@@ -186,9 +186,13 @@ fn blocked(
     } else {
         let order = reason.rule == Rule::Order;
         let mut facts = vec![(&*texts.name, host.site.to_string())];
-        match category {
-            Some(category) => facts.push((&texts.category, words.category(&category.name, &category.title).to_owned())),
-            None => facts.push((&texts.reason, compiled.block_text(&reason))),
+        match (order, category, list) {
+            // What the law asks to be named (RFC 7725 section 3): by which order.
+            (true, _, Some(list)) => facts.push((&texts.order_name, format!("{} ({})", list.name, list.edition))),
+            (_, Some(category), _) => {
+                facts.push((&texts.category, words.category(&category.name, &category.title).to_owned()));
+            }
+            _ => facts.push((&texts.reason, compiled.block_text(&reason))),
         }
         facts.push((&texts.by, settings.organisation.clone()));
         BlockedPage {

@@ -221,7 +221,9 @@ pub(crate) fn refresh(mut response: Response, after: Duration, url: &str) -> Res
 
 #[cfg(test)]
 mod tests {
-    use super::contact_link;
+    use std::collections::HashMap;
+
+    use super::{STYLE, contact_link};
 
     #[test]
     fn contact_is_a_link_where_a_device_can_open_it() {
@@ -235,5 +237,49 @@ mod tests {
         ] {
             assert_eq!(contact_link(contact), link, "{contact}");
         }
+    }
+
+    /// Relative luminance of `#rgb` or `#rrggbb` (WCAG 2.2).
+    fn luminance(colour: &str) -> f64 {
+        let digits = colour.strip_prefix('#').unwrap();
+        let wide = digits.len() == 6;
+        let channel = |n: usize| {
+            let text = if wide { digits[2 * n..2 * n + 2].to_owned() } else { digits[n..=n].repeat(2) };
+            let value = f64::from(u8::from_str_radix(&text, 16).unwrap()) / 255.0;
+            if value <= 0.04045 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
+        };
+        0.2126 * channel(0) + 0.7152 * channel(1) + 0.0722 * channel(2)
+    }
+
+    #[test]
+    fn text_is_readable_in_light_and_dark() {
+        let schemes = STYLE.lines().filter(|line| line.contains("--ground:#")).map(|line| {
+            let variables = line.split_once("--").unwrap().1;
+            let pairs = variables.split([';', '}']).filter_map(|pair| pair.trim_start_matches("--").split_once(':'));
+            pairs.collect::<HashMap<_, _>>()
+        });
+        let mut count = 0;
+        for colours in schemes {
+            count += 1;
+            // Text, on what, and the contrast that WCAG 2.2 asks for: 1.4.3 for text, 1.4.11 for what shows a control.
+            for (text, ground, least) in [
+                ("ink", "ground", 4.5),
+                ("ink", "card", 4.5),
+                ("ink", "tint", 4.5),
+                ("soft", "ground", 4.5),
+                ("soft", "card", 4.5),
+                ("accent", "ground", 4.5),
+                ("accent", "card", 4.5),
+                ("accent", "tint", 4.5),
+                ("on", "accent", 4.5),
+                ("warn", "warnbg", 4.5),
+                ("stop", "stopbg", 3.0),
+            ] {
+                let (a, b) = (luminance(colours[text]), luminance(colours[ground]));
+                let contrast = (a.max(b) + 0.05) / (a.min(b) + 0.05);
+                assert!(contrast >= least, "{text} on {ground}: {contrast:.2}");
+            }
+        }
+        assert_eq!(count, 2);
     }
 }

@@ -13,7 +13,7 @@ const TEXT_LIMIT: usize = 200;
 
 /// What the admin writes in `[portal]`.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The portal's host name, such as `wifi.tirana.example`; guests reach the status page under it.
     pub name: String,
@@ -68,7 +68,7 @@ pub struct Settings {
 
 /// What the portal takes at most.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Open connections in all.
     pub connections: usize,
@@ -88,7 +88,7 @@ impl Default for Limits {
 
 /// Files of the portal's certificate. Read again when they change.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct Tls {
     /// The certificate chain, PEM, the portal's own first.
     pub certificate: PathBuf,
@@ -228,7 +228,7 @@ impl Settings {
         }
         if !(1..=3650).contains(&self.keep_consent_days) {
             let wrong = format!("{} days is out of bounds", self.keep_consent_days);
-            problem("keep-consent-days", wrong, "want 1 to 3650, no more than you can justify");
+            problem("keep_consent_days", wrong, "want 1 to 3650, no more than you can justify");
         }
         for (path, given) in [("database", &self.database), ("run", &self.run)] {
             if !given.is_absolute() {
@@ -241,9 +241,9 @@ impl Settings {
         }
         for (path, value, least) in [
             ("limits.connections", self.limits.connections, 16),
-            ("limits.connections-per-device", self.limits.connections_per_device, 6),
+            ("limits.connections_per_device", self.limits.connections_per_device, 6),
             ("limits.sessions", self.limits.sessions, 1),
-            ("limits.addresses-per-device", self.limits.addresses_per_device, 4),
+            ("limits.addresses_per_device", self.limits.addresses_per_device, 4),
         ] {
             if !(least..=100_000).contains(&value) {
                 problem(path, format!("{value} is out of bounds"), &format!("want {least} to 100000"));
@@ -308,7 +308,7 @@ mod tests {
     #[test]
     fn every_problem_is_told_at_once() {
         let told = with(
-            "session = '5s'\nlanguages = ['sq', 'tlh', 'sq']\nkeep-consent-days = 0\nwebsite = 'javascript:alert(1)'\n\
+            "session = '5s'\nlanguages = ['sq', 'tlh', 'sq']\nkeep_consent_days = 0\nwebsite = 'javascript:alert(1)'\n\
              database = 'portal.sqlite'\nterms = { de = '' }\nlimits = { connections = 1 }",
         );
         let golden = include_str!("../testdata/settings-problems.txt");

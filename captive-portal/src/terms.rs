@@ -13,7 +13,14 @@ pub(crate) fn blocked_categories(inner: &Inner, compiled: &Compiled, words: &'st
     let mut titles = Vec::new();
     for (n, category) in compiled.categories().iter().enumerate().take(128) {
         let title = words.category(&category.name, &category.title);
-        if view.blocked & 1 << n != 0 && !titles.iter().any(|known| known == title) {
+        // Without a list a category blocks nothing, whatever the policy says; a legal order blocks whatever a group chose.
+        let lists = compiled.lists().iter().filter(|list| list.category.is_some_and(|of| usize::from(of.0) == n));
+        let (mut any, mut ordered) = (false, false);
+        for list in lists.filter(|list| list.entries > 0) {
+            (any, ordered) = (true, ordered || list.order);
+        }
+        let blocked = any && (ordered || view.blocked & 1 << n != 0);
+        if blocked && !titles.iter().any(|known| known == title) {
             titles.push(title.to_owned());
         }
     }

@@ -134,6 +134,7 @@ pub(crate) struct Blocked {
     pub(crate) order: String,
     pub(crate) name: String,
     pub(crate) category: String,
+    pub(crate) order_name: String,
     pub(crate) reason: String,
     pub(crate) by: String,
     pub(crate) object: String,

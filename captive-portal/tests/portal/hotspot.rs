@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     future::pending,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -184,28 +184,39 @@ pub(crate) fn settings(folder: &Path) -> Settings {
     toml::from_str(&text).unwrap()
 }
 
-pub(crate) fn compiled(folder: &Path) -> Arc<ArcSwap<Compiled>> {
-    let lists: [(&str, &str); 3] = [
-        ("adult", "adult.example\n"),
-        ("gambling", "casino.example\n127-0-0-9.example\n"),
-        ("csam", "abuse.example\n"),
-    ];
-    let files: Vec<(&str, PathBuf)> = lists
-        .iter()
-        .map(|(category, names)| {
-            let path = folder.join(format!("{category}.txt"));
-            std::fs::write(&path, names).unwrap();
-            (*category, path)
-        })
-        .collect();
-    let policy =
-        Spec::blocking(files.iter().map(|(category, path)| (*category, path.as_path()))).unwrap().check().unwrap();
+/// A policy of three categories with a list, one without, and an order.
+pub(crate) fn compiled() -> Arc<ArcSwap<Compiled>> {
+    let spec = r#"
+        version = 1
+        generation = 1
+        [category.terror]
+        locked = true
+        [category.gambling]
+        answer = "block-page"
+        [list.adult]
+        file = "adult.txt"
+        category = "adult"
+        [list.gambling]
+        file = "gambling.txt"
+        category = "gambling"
+        [list.iwf]
+        file = "csam.txt"
+        category = "csam"
+        [[order]]
+        names = ["ordered.example"]
+        number = "No. 42"
+        body = "AKEP"
+        date = 2026-01-01
+        basis = "A law"
+    "#;
+    let lists = [("adult", "adult.example\n"), ("gambling", "casino.example\n"), ("iwf", "abuse.example\n")];
+    let policy = Spec::parse(spec).and_then(|spec| spec.check()).unwrap_or_else(|problems| panic!("{problems}"));
     let editions: Vec<_> = policy
         .lists
         .iter()
         .map(|list| {
-            let (_, names) = lists.iter().find(|(category, _)| *category == &*list.category).unwrap();
-            Edition::parse(list, names.as_bytes())
+            let (_, names) = lists.iter().find(|(name, _)| *name == &*list.name).unwrap();
+            Edition::parse(list, names.as_bytes()).unwrap()
         })
         .collect();
     let bytes = sheshi_policy::compile(&policy, &editions, &mut |_| ()).unwrap();
@@ -227,7 +238,7 @@ impl Hotspot {
         let table = Arc::new(Table::default());
         table.0.lock().unwrap().extend((2..=100).map(|n| (source(n), device(n))));
         let directory = Arc::new(ArcSwap::from_pointee(Directory::default()));
-        let compiled = compiled(folder.path());
+        let compiled = compiled();
         let portal =
             Portal::open(settings.clone(), kernel.clone(), table.clone(), directory.clone(), compiled, clock.clone())
                 .unwrap();
@@ -249,7 +260,7 @@ impl Hotspot {
             self.kernel.clone(),
             self.table.clone(),
             directory.clone(),
-            compiled(self.folder.path()),
+            compiled(),
             self.clock.clone(),
         )
         .unwrap();

@@ -1,6 +1,7 @@
 //! The portal over real sockets, as devices see it.
 
 mod bounds;
+mod browser;
 mod flows;
 mod hotspot;
 mod pages;

@@ -32,13 +32,14 @@ async fn all(language: &str, change: impl FnOnce(&mut sheshi_captive_portal::Set
     pages.push(("not-found", get(2, NAME, "/nothing".into()).await));
     pages.push(("bad-request", get(2, "a b", "/".into()).await));
     hotspot.accept(2).await;
-    let token = hotspot.token(3).await;
+    let token = get(3, NAME, "/".into()).await.field("token");
     pages.push(("full", hotspot.post(3, "/accept", &format!("token={token}&lang={language}")).await));
     pages.push(("status", get(2, NAME, "/".into()).await));
     pages.push(("welcome", get(2, NAME, "/welcome".into()).await));
     pages.push(("welcome-wanted", get(2, NAME, format!("/welcome{}", &wanted[1..])).await));
     pages.push(("opening", get(2, "news.example", "/a?b=c".into()).await));
     pages.push(("blocked", get(2, "www.casino.example", "/".into()).await));
+    pages.push(("blocked-order", get(2, "ordered.example", "/".into()).await));
     pages.push(("blocked-abuse", get(2, "abuse.example", "/".into()).await));
     pages
 }
@@ -49,7 +50,6 @@ async fn every_page_in_every_language_is_small_and_whole() {
     fs::create_dir_all(&folder).unwrap();
     for language in LANGUAGES {
         for (name, page) in all(language, |_| ()).await {
-            // `full` follows the token's page, which a browser without a language got in the first one.
             let case = format!("{name} {language}");
             fs::write(folder.join(format!("{name}.{language}.html")), &page.body).unwrap();
             assert!(page.body.len() < 30_000, "{case}: {} bytes", page.body.len());
@@ -58,6 +58,10 @@ async fn every_page_in_every_language_is_small_and_whole() {
                 "{case}"
             );
             assert!(!page.title().is_empty(), "{case}");
+            assert!(page.body.contains(&format!("<html lang=\"{language}\"")), "{case}");
+            let full =
+                ["Të gjitha vendet janë zënë", "All places are taken"].iter().any(|text| page.body.contains(text));
+            assert_eq!(full, name == "full", "{case}");
             assert!(!page.body.contains('{') || !page.body.split("</style>").nth(1).unwrap().contains('{'), "{case}");
             assert_eq!(page.body.matches("<h1>").count(), 1, "{case}");
             for forbidden in
@@ -131,6 +135,31 @@ async fn guest_reads_everything_before_accepting() {
         let at = page.body.find(text).unwrap_or_else(|| panic!("{text} is not on the page"));
         assert!(at < page.body.find("<button").unwrap(), "{text} comes after the button");
     }
+}
+
+#[tokio::test]
+async fn block_page_says_what_and_why_and_where_to_object() {
+    let hotspot = Hotspot::new().await;
+    hotspot.accept(2).await;
+    let page = async |host| hotspot.get_in(2, "en", host, "/").await.body;
+    let blocked = page("www.casino.example").await;
+    for text in ["www.casino.example", "Gambling", "Bashkia Tiranë", "mailto:wifi@tirana.example", "is not recorded"] {
+        assert!(blocked.contains(text), "{text}");
+    }
+    let ordered = page("ordered.example").await;
+    assert!(ordered.contains("Legal order") && ordered.contains("No. 42"), "{ordered}");
+    // The standard wording, and not the name: the page is no catalogue.
+    let abuse = page("abuse.example").await;
+    assert!(abuse.contains("may contain indecent images of children as identified by the Internet Watch Foundation."));
+    assert!(!abuse.contains("abuse.example"));
+}
+
+#[tokio::test]
+async fn category_without_a_list_is_not_said_to_be_blocked() {
+    let hotspot = Hotspot::new().await;
+    let page = hotspot.get_in(2, "en", NAME, "/").await;
+    assert!(page.body.contains("<li>Gambling</li>") && page.body.contains("<li>What a legal order forbids</li>"));
+    assert!(!page.body.contains("<li>Terrorist content</li>"));
 }
 
 #[tokio::test]

@@ -65,6 +65,8 @@ async fn every_route_answers_by_method_host_and_state() {
         ("GET", "casino.example", "/", ["302 to the portal", "302 to the portal with the wanted page", "403 blocked"]),
         ("GET", "www.casino.example:80", "/x", ["302 to the portal", "302 to the portal with the wanted page", "403 blocked"]),
         ("POST", "casino.example", "/", ["511", "511", "403 blocked"]),
+        ("GET", "www.ordered.example", "/", ["302 to the portal", "302 to the portal with the wanted page", "451 blocked"]),
+        ("GET", "adult.example", "/", ["302 to the portal", "302 to the portal with the wanted page", "403 blocked"]),
         ("GET", "abuse.example", "/", ["302 to the portal", "302 to the portal with the wanted page", "403 blocked as abuse"]),
         ("GET", "captive.apple.com", "/hotspot-detect.html", ["302 to the portal", "302 to the portal", "200"]),
         ("GET", "www.msftconnecttest.com", "/redirect", ["302 to the portal", "302 to the portal", "302 to the portal"]),
