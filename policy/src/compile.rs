@@ -12,7 +12,7 @@ use crate::{
     meta::{Hashed, Meta, MetaException, MetaOrder, Target},
     name::{self, Name},
     network::Network,
-    pattern::Pattern,
+    pattern::{self, Pattern},
     policy::{List, Scoped},
     search,
     sets::Interner,
@@ -306,8 +306,11 @@ impl<'a> Builder<'a> {
             }
         }
         let atom = Atom { what: said(Kind::Listed), scope: Scope::Tree };
-        let pattern =
-            |(regex, line): &(Box<str>, u32)| Pattern { regex: regex.clone(), atom: atom.pack(), line: *line };
+        let pattern = |(regex, line): &(Box<str>, u32)| Pattern {
+            regex: regex.clone(),
+            atom: Atom { scope: pattern::scope(regex), ..atom }.pack(),
+            line: *line,
+        };
         self.patterns.extend(edition.patterns.iter().map(pattern));
         self.networks.extend(edition.networks.iter().map(|(network, _)| (*network, atom)));
         if let (Some(key), false, false) = (edition.key, edition.hashes.is_empty(), welcome) {

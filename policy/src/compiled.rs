@@ -5,7 +5,7 @@ use std::{fmt, net::IpAddr, path::Path};
 use crate::{
     CategoryInfo, Group, GroupId, ListInfo, Moment, Reason, Rule, Verdict, View,
     addresses::Addresses,
-    atom::What,
+    atom::Atom,
     file::{Checked, LoadError, Section},
     hashed::Hashes,
     meta::{Meta, Target},
@@ -145,13 +145,13 @@ impl Compiled {
     pub fn decide(&self, name: &[u8], view: &View) -> Verdict {
         let Some(name) = Folded::new(name) else { return UNKNOWN };
         let (mut seen, mut unreadable) = (Seen::new(), false);
-        self.look_up(&name, |what, place| seen.add(what, place.labels(), &self.meta, view.at), &mut unreadable);
+        self.look_up(&name, |atom, place| seen.add(atom, place.labels(), &self.meta, view.at), &mut unreadable);
         seen.unreadable = unreadable;
         seen.settle(&self.meta, view)
     }
 
     /// Calls `found` for everything that speaks of this name; sets `unreadable` when something could not be read.
-    pub(crate) fn look_up(&self, name: &Folded, mut found: impl FnMut(What, Place), unreadable: &mut bool) {
+    pub(crate) fn look_up(&self, name: &Folded, mut found: impl FnMut(Atom, Place), unreadable: &mut bool) {
         let table = self.table();
         let mut hash = self.meta.key;
         for count in 1..=name.count() {
@@ -171,7 +171,7 @@ impl Compiled {
                         for (number, atom) in atoms.iter().enumerate() {
                             if atom.reaches(count == name.count()) {
                                 let labels = count as u8;
-                                found(atom.what, Place::Table { labels, bucket, place, atom: number });
+                                found(*atom, Place::Table { labels, bucket, place, atom: number });
                             }
                         }
                     }
@@ -181,10 +181,10 @@ impl Compiled {
         }
         if !self.patterns.is_empty() {
             let mut space = [0; 256];
-            self.patterns.matches(name.text(&mut space), |number, what| found(what, Place::Pattern(number)));
+            self.patterns.matches(name.text(&mut space), |number, atom| found(atom, Place::Pattern(number)));
         }
         if !self.hashes.is_empty() {
-            self.hashes.matches(self.file.section(Section::Hashed), name, |what| found(what, Place::Hashed));
+            self.hashes.matches(self.file.section(Section::Hashed), name, |atom| found(atom, Place::Hashed));
         }
     }
 
@@ -206,7 +206,7 @@ impl Compiled {
         let Some(atoms) = self.sets.get(set) else { return UNKNOWN };
         let mut seen = Seen::new();
         for atom in atoms {
-            seen.add(atom.what, NOWHERE, &self.meta, view.at);
+            seen.add(*atom, NOWHERE, &self.meta, view.at);
         }
         seen.settle(&self.meta, view)
     }

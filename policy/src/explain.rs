@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     Action, Compiled, GroupId, Moment, Rule,
-    atom::What,
+    atom::{Atom, What},
     compiled::Place,
     name::{self, Folded},
     seen::{self, Seen, UNKNOWN},
@@ -65,9 +65,9 @@ impl Compiled {
         let verdict = match &folded {
             None => UNKNOWN,
             Some(folded) => {
-                let collect = |what, place: Place| {
-                    seen.add(what, place.labels(), &self.meta, at);
-                    found.push((what, place));
+                let collect = |atom: Atom, place: Place| {
+                    seen.add(atom, place.labels(), &self.meta, at);
+                    found.push((atom.what, place));
                 };
                 self.look_up(folded, collect, &mut unreadable);
                 seen.unreadable = unreadable;

@@ -6,7 +6,11 @@
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use crate::{atom::What, meta::Hashed, name::Folded};
+use crate::{
+    atom::{Atom, Scope, What},
+    meta::Hashed,
+    name::Folded,
+};
 
 /// Octets of a digest.
 pub(crate) const DIGEST: usize = 32;
@@ -19,14 +23,19 @@ pub(crate) fn digest(key: &[u8; 32], dotted: &[u8]) -> Option<[u8; DIGEST]> {
 }
 
 /// The hashed lists of a policy, their keys made ready.
-pub(crate) struct Hashes(Vec<(Hmac<Sha256>, What, usize, usize)>);
+pub(crate) struct Hashes(Vec<(Hmac<Sha256>, Atom, usize, usize)>);
 
 impl Hashes {
     pub(crate) fn new(lists: &[Hashed]) -> Option<Self> {
         let ready = |list: &Hashed| {
             let mac = Hmac::<Sha256>::new_from_slice(&list.key).ok()?;
             let (start, count) = (list.start as usize, list.count as usize);
-            Some((mac, What::Listed(list.list), start * DIGEST, (start + count) * DIGEST))
+            Some((
+                mac,
+                Atom { what: What::Listed(list.list), scope: Scope::Tree },
+                start * DIGEST,
+                (start + count) * DIGEST,
+            ))
         };
         lists.iter().map(ready).collect::<Option<_>>().map(Self)
     }
@@ -36,13 +45,13 @@ impl Hashes {
     }
 
     /// Calls `found` for each list that has the name or one above it.
-    pub(crate) fn matches(&self, section: &[u8], name: &Folded, mut found: impl FnMut(What)) {
+    pub(crate) fn matches(&self, section: &[u8], name: &Folded, mut found: impl FnMut(Atom)) {
         let mut space = [0; 256];
         let text = name.text(&mut space);
-        for (mac, what, start, end) in &self.0 {
+        for (mac, atom, start, end) in &self.0 {
             let Some(digests) = section.get(*start..*end) else {
                 // The list exists and cannot be read: it counts as matching.
-                found(*what);
+                found(*atom);
                 continue;
             };
             for count in 2..=name.count() {
@@ -53,7 +62,7 @@ impl Hashes {
                 let mut mac = mac.clone();
                 mac.update(suffix);
                 if contains(digests, &mac.finalize().into_bytes()) {
-                    found(*what);
+                    found(*atom);
                     break;
                 }
             }

@@ -45,4 +45,6 @@ pub use spec::Spec;
 pub use verdict::{Action, BlockAnswer, Category, GroupId, Moment, Reason, Rule, Verdict, View};
 
 #[cfg(test)]
+mod oracle;
+#[cfg(test)]
 mod tests;

@@ -12,7 +12,7 @@ use regex_syntax::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::atom::{Atom, What};
+use crate::atom::{Atom, Scope, What};
 
 /// A regular expression's program may take this much memory, in octets.
 const SIZE: usize = 256 << 10;
@@ -43,15 +43,23 @@ pub(crate) enum NotAPattern {
     Loose,
 }
 
+/// How an expression starts that matches whatever is below what it matches.
+const LABELS: &str = "(?:^|\\.)";
+
+/// How far the word of an expression reaches: one that is not known to match what is below speaks of the name only.
+pub(crate) fn scope(regex: &str) -> Scope {
+    if regex.starts_with(LABELS) && regex.ends_with('$') { Scope::Tree } else { Scope::Exact }
+}
+
 /// A pattern that says only that it is listed.
 pub(crate) fn plain(regex: &str) -> Pattern {
-    let atom = Atom { what: What::Listed(0), scope: crate::atom::Scope::Tree }.pack();
+    let atom = Atom { what: What::Listed(0), scope: Scope::Tree }.pack();
     Pattern { regex: regex.into(), atom, line: 0 }
 }
 
 /// The regular expression of an adblock-like wildcard: `*` is any run of characters.
 pub(crate) fn wildcard(text: &str, whole_labels: bool) -> String {
-    let mut regex = String::from(if whole_labels { "(?:^|\\.)" } else { "" });
+    let mut regex = String::from(if whole_labels { LABELS } else { "" });
     for part in text.split_inclusive('*') {
         regex.push_str(&regex_syntax::escape(part.trim_end_matches('*')));
         if part.ends_with('*') {
@@ -174,9 +182,9 @@ impl Patterns {
         self.automaton.is_none()
     }
 
-    /// Calls `found` with the number and the word of each pattern that matches the dotted lower-case name. A pattern may be called more than
+    /// Calls `found` with the number and the atom of each pattern that matches the dotted lower-case name. A pattern may be called more than
     /// once.
-    pub(crate) fn matches(&self, name: &[u8], mut found: impl FnMut(usize, What)) {
+    pub(crate) fn matches(&self, name: &[u8], mut found: impl FnMut(usize, Atom)) {
         let Some(automaton) = &self.automaton else { return };
         let mut last = None;
         for hit in automaton.find_overlapping_iter(name) {
@@ -188,7 +196,7 @@ impl Patterns {
             if let Some((regex, atom)) = self.patterns.get(owner as usize)
                 && regex.is_match(name)
             {
-                found(owner as usize, atom.what);
+                found(owner as usize, *atom);
             }
         }
     }
@@ -197,7 +205,6 @@ impl Patterns {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::atom::Scope;
 
     fn matches(regexes: &[&str], name: &str) -> Vec<usize> {
         let stored: Vec<_> = regexes

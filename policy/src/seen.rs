@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::{
     Action, BlockAnswer, Category, Moment, Reason, Rule, Verdict, View, YouTube,
-    atom::What,
+    atom::{Atom, Scope, What},
     meta::{Meta, Target},
     search,
 };
@@ -59,8 +59,10 @@ impl Seen {
     }
 
     /// Takes in what an entry of `labels` labels says. Exceptions and orders that are not in force say nothing.
-    pub(crate) fn add(&mut self, what: What, labels: u8, meta: &Meta, at: Moment) {
-        match what {
+    pub(crate) fn add(&mut self, atom: Atom, labels: u8, meta: &Meta, at: Moment) {
+        // What speaks of the name only leaves what is below as it is.
+        self.above |= atom.scope == Scope::Exact;
+        match atom.what {
             What::Listed(list) => self.hit(list, Hit::Listed, labels),
             What::Important(list) => self.hit(list, Hit::Important, labels),
             What::Spared(list) => self.hit(list, Hit::Spared, labels),
@@ -75,7 +77,7 @@ impl Seen {
                 }
             }
             What::Search(target) => self.target = Some(target),
-            What::Above => self.above = true,
+            What::Above => {}
         }
     }
 
@@ -182,7 +184,7 @@ impl Seen {
         Verdict { action: Action::Block(self.answer(answer)), reason: Reason { rule, category, list } }
     }
 
-    /// NXDOMAIN says that nothing exists below (RFC 8020): not said where something below is allowed.
+    /// NXDOMAIN says that nothing exists below (RFC 8020): not said where something below may be allowed.
     fn answer(&self, answer: BlockAnswer) -> BlockAnswer {
         if self.above && answer == BlockAnswer::Nxdomain { BlockAnswer::NullAddress } else { answer }
     }
