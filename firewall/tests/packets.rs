@@ -425,3 +425,72 @@ fn forged_router_advertisement_of_a_guest_is_dropped() {
         assert!(forge());
     });
 }
+
+/// A UDP datagram with its checksum (RFC 768, RFC 8200 §8.1).
+fn udp6(from: &str, to: &str, port: u16, payload: &[u8]) -> Vec<u8> {
+    let length = (8 + payload.len()) as u16;
+    let header = [7000_u16.to_be_bytes(), port.to_be_bytes(), length.to_be_bytes(), [0, 0]].concat();
+    let mut datagram = [header.as_slice(), payload].concat();
+    let address = |text: &str| text.parse::<std::net::Ipv6Addr>().unwrap().octets();
+    let pseudo =
+        [&address(from)[..], &address(to), &u32::from(length).to_be_bytes(), &[0, 0, 0, 17], &datagram].concat();
+    let mut sum: u32 =
+        pseudo.chunks(2).map(|two| u32::from(two[0]) << 8 | two.get(1).map_or(0, |low| u32::from(*low))).sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    datagram[6..8].copy_from_slice(&(!(sum as u16)).to_be_bytes());
+    datagram
+}
+
+#[test]
+fn extension_headers_and_fragments_hide_nothing() {
+    lab("extension_headers_and_fragments_hide_nothing", |lab| {
+        const DESTINATION_OPTIONS: u8 = 60;
+        const FRAGMENT: i32 = 44;
+        const UDP: u8 = 17;
+        lab.services();
+        let guard = lab.guarding(&square());
+        guard.admit_guest();
+        let send = |device: &Namespace, from: &str, to: &'static str, port: u16| {
+            let datagram = udp6(from, to, port, b"in disguise, in disguise");
+            // Two headers of destination options, padded (PadN).
+            let mut dressed = vec![DESTINATION_OPTIONS, 0, 1, 4, 0, 0, 0, 0, UDP, 0, 1, 4, 0, 0, 0, 0];
+            dressed.extend_from_slice(&datagram);
+            device.raw(to, i32::from(DESTINATION_OPTIONS), dressed.leak());
+            // Two fragments; the port is in the first only.
+            let (first, second) = datagram.split_at(16);
+            for (part, offset_and_more) in [(first, 1_u16), (second, 16)] {
+                let header = [&[UDP, 0][..], &offset_and_more.to_be_bytes(), &[0, 0, 0, 9]].concat();
+                device.raw(to, FRAGMENT, [header.as_slice(), part].concat().leak());
+            }
+        };
+        let seen = || lab.tap.take().iter().filter(|packet| packet.windows(8).any(|part| part == b"disguise")).count();
+        seen();
+        send(&lab.guest, GUEST6, WEB6, 4433);
+        assert_eq!(seen(), 2, "the control: an open port is reached in both disguises");
+        for (to, port) in [(WEB6, 853), (RESOLVER6, 53), (CLOSED6, 443)] {
+            send(&lab.guest, GUEST6, to, port);
+            assert_eq!(seen(), 0, "{to} {port}");
+        }
+        send(&lab.thief, THIEF6, WEB6, 4433);
+        assert_eq!(seen(), 0);
+    });
+}
+
+#[test]
+fn large_datagrams_in_fragments_are_judged_like_small_ones() {
+    lab("large_datagrams_in_fragments_are_judged_like_small_ones", |lab| {
+        lab.services();
+        let guard = lab.guarding(&square());
+        guard.admit_guest();
+        for (web, resolver, closed) in [(WEB4, RESOLVER4, CLOSED4), (WEB6, RESOLVER6, CLOSED6)] {
+            assert_eq!(lab.guest.udp_large(web, 4433).as_deref(), Ok("internet"));
+            assert_eq!(lab.guest.udp_large(web, 853), Err(Failure::Refused));
+            assert_eq!(lab.guest.udp_large(closed, 443), Err(Failure::Refused));
+            assert_eq!(lab.guest.udp_large(resolver, 53).as_deref(), Ok("resolver"));
+            assert_eq!(lab.thief.udp_large(resolver, 53).as_deref(), Ok("strangers"));
+            assert!(lab.thief.udp_large(web, 4433).is_err());
+        }
+    });
+}

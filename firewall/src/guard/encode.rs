@@ -114,10 +114,10 @@ impl Transaction {
         for (mac, address, milliseconds) in guests {
             match address {
                 IpAddr::V4(address) => {
-                    sys::element(&mut set4, &Pair4::new(&[&mac.0, &address.octets()]), *milliseconds, false)
+                    sys::element(&mut set4, &Pair4::new(&[&mac.0, &address.octets()]), *milliseconds, false);
                 }
                 IpAddr::V6(address) => {
-                    sys::element(&mut set6, &Pair6::new(&[&mac.0, &address.octets()]), *milliseconds, false)
+                    sys::element(&mut set6, &Pair6::new(&[&mac.0, &address.octets()]), *milliseconds, false);
                 }
             }
         }

@@ -158,7 +158,7 @@ impl Writer<'_, '_> {
             Expr::Reset => self.push(&Verdict::Reject(RejectionType::TcpRst)),
             Expr::Prohibit => self.push(&Verdict::Reject(RejectionType::Icmp(IcmpCode::AdminProhibited))),
             Expr::Goto(chain) => {
-                self.push(&Verdict::Goto { chain: CString::new(*chain).expect("chain names are ours") })
+                self.push(&Verdict::Goto { chain: CString::new(*chain).expect("chain names are ours") });
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Who keeps the promises: the rules in force, the admitted, and what is done when somebody else touches them.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     fs, io,
     net::IpAddr,
     path::{Path, PathBuf},
@@ -9,11 +9,7 @@ use std::{
 };
 
 use nix::errno::Errno;
-use sheshi_firewall::{
-    Counter, Error, Guest, Health, Promise, Ruleset, contract,
-    ir::Table,
-    message::{MAX_ADDRESSES, MAX_TIME},
-};
+use sheshi_firewall::{Counter, Error, Health, Promise, Ruleset, contract, ir::Table};
 use sheshi_policy::Mac;
 
 use crate::{
@@ -34,14 +30,15 @@ const NO_ROOM: &str = "C25: the system grants small socket buffers only, so a ve
 /// The rules, the admitted, and the sockets they are kept through.
 pub(crate) struct Keeper {
     /// All changes of tables go through this one socket: the kernel takes it for the guard table's owner.
-    socket: Socket,
-    ruleset: Option<Ruleset>,
+    pub(crate) socket: Socket,
+    pub(crate) ruleset: Option<Ruleset>,
     /// What was rendered, by table.
     rendered: Vec<(Table, Picture)>,
     /// How the kernel showed it right after it was sent: by this, changes of others are told from a kernel that dumps a
     /// rule in other words than ours.
     shown: Vec<Picture>,
-    guests: HashMap<Pair, Instant>,
+    /// Who is admitted, and until when.
+    pub(crate) guests: HashMap<Pair, Instant>,
     guard_flags: u32,
     restored: u64,
     state: Option<PathBuf>,
@@ -207,112 +204,6 @@ impl Keeper {
         }
     }
 
-    /// Admits a device at addresses of guests' networks; renews those it has. Connections of addresses that are new are
-    /// cut; if that fails, they are taken out again.
-    pub(crate) fn admit(&mut self, mac: Mac, addresses: &[IpAddr], time: Duration) -> Result<(), Error> {
-        let doing = "admit a guest";
-        if time.is_zero() || time > MAX_TIME {
-            return Err(refused(
-                doing,
-                format!("{} s is no time; want up to {} s", time.as_secs(), MAX_TIME.as_secs()),
-            ));
-        }
-        // A group address (first bit of the first octet) or none at all belongs to no device.
-        if mac.0[0] & 1 != 0 || mac.0 == [0; 6] {
-            return Err(refused(doing, "the MAC address is no device's".into()));
-        }
-        if addresses.is_empty() || addresses.len() > MAX_ADDRESSES {
-            return Err(refused(doing, format!("{} addresses; want 1 to {MAX_ADDRESSES}", addresses.len())));
-        }
-        let addresses: HashSet<IpAddr> = addresses.iter().map(IpAddr::to_canonical).collect();
-        if let Some(stray) = addresses.iter().find(|address| !self.may_be_a_guests(**address)) {
-            return Err(refused(doing, format!("{stray} is not an address of a guest network")));
-        }
-        let until = Instant::now() + time;
-        let timed = |pair: &Pair| (pair.0, pair.1, milliseconds(time));
-        let (mut known, mut new): (Vec<Pair>, Vec<Pair>);
-        let mut attempt = 0;
-        loop {
-            (known, new) =
-                addresses.iter().map(|address| (mac, *address)).partition(|pair| self.guests.contains_key(pair));
-            let mut transaction = Transaction::new();
-            // The kernel before 6.12 keeps the old time of an element that is added again.
-            transaction.expel(&known.iter().map(|pair| (pair.0, pair.1, 0)).collect::<Vec<_>>());
-            transaction.admit(&known.iter().chain(&new).map(timed).collect::<Vec<_>>());
-            match self.socket.commit(&transaction.finish()) {
-                Ok(()) => break,
-                // An element's time ran out just now, or memory and kernel have drifted apart.
-                Err(failure) if attempt < 3 && (failure.is(Errno::ENOENT) || failure.is(Errno::EEXIST)) => {
-                    attempt += 1;
-                    self.read_guests()?;
-                }
-                Err(failure) => return Err(failed_by(doing, failure)),
-            }
-        }
-        self.guests.extend(known.iter().chain(&new).map(|pair| (*pair, until)));
-        let fresh: HashSet<IpAddr> = new.iter().map(|(_, address)| *address).collect();
-        if let Err(source) = self.cut(&fresh) {
-            self.take_out(&new)?;
-            return Err(failed(doing, source));
-        }
-        tracing::debug!(%mac, "admitted");
-        Ok(())
-    }
-
-    /// Expels a device; returns how many of its addresses were admitted.
-    pub(crate) fn expel(&mut self, mac: Mac) -> Result<usize, Error> {
-        let doing = "expel a guest";
-        self.read_guests()?;
-        let pairs: Vec<Pair> = self.guests.keys().filter(|(admitted, _)| *admitted == mac).copied().collect();
-        let count = self.take_out(&pairs)?;
-        self.cut(&pairs.iter().map(|(_, address)| *address).collect()).map_err(|source| failed(doing, source))?;
-        tracing::debug!(%mac, "expelled");
-        Ok(count)
-    }
-
-    fn take_out(&mut self, pairs: &[Pair]) -> Result<usize, Error> {
-        let mut pairs = pairs.to_vec();
-        let mut attempt = 0;
-        loop {
-            let mut transaction = Transaction::new();
-            transaction.expel(&pairs.iter().map(|pair| (pair.0, pair.1, 0)).collect::<Vec<_>>());
-            match self.socket.commit(&transaction.finish()) {
-                Ok(()) => break,
-                Err(failure) if attempt < 3 && failure.is(Errno::ENOENT) => {
-                    attempt += 1;
-                    self.read_guests()?;
-                    pairs.retain(|pair| self.guests.contains_key(pair));
-                }
-                Err(failure) => return Err(failed_by("take a guest out", failure)),
-            }
-        }
-        self.guests.retain(|pair, _| !pairs.contains(pair));
-        Ok(pairs.len())
-    }
-
-    /// Cuts the connections of guests whose time is over. To be called often: the kernel stops what they send by itself,
-    /// this stops what is sent to them.
-    pub(crate) fn sweep(&mut self) {
-        let now = Instant::now();
-        let over: Vec<Pair> = self.guests.iter().filter(|(_, until)| **until <= now).map(|(pair, _)| *pair).collect();
-        if over.is_empty() {
-            return;
-        }
-        match self.cut(&over.iter().map(|(_, address)| *address).collect()) {
-            Ok(_) => self.guests.retain(|pair, _| !over.contains(pair)),
-            Err(error) => tracing::error!(%error, "cutting the connections of guests whose time is over; trying again"),
-        }
-    }
-
-    /// The admitted, as the kernel has them.
-    pub(crate) fn guests(&mut self) -> Result<Vec<Guest>, Error> {
-        let guests = kernel::guests(&mut self.socket).map_err(|source| failed("read the admitted", source))?;
-        let mut guests: Vec<_> =
-            guests.into_iter().map(|((mac, address), left)| Guest { mac, address, left }).collect();
-        guests.sort_by_key(|guest| (guest.mac, guest.address));
-        Ok(guests)
-    }
-
     /// How it stands.
     pub(crate) fn health(&mut self) -> Result<Health, Error> {
         let mut difference =
@@ -362,44 +253,8 @@ impl Keeper {
         self.socket.port()
     }
 
-    fn may_be_a_guests(&self, address: IpAddr) -> bool {
-        // A guest may ask our resolver from its link-local address, too.
-        let link_local = matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
-        let sides = self.ruleset.iter().flat_map(|ruleset| &ruleset.guests);
-        let mut sides = sides.flat_map(|guest| guest.v4.iter().chain(&guest.v6));
-        link_local || sides.any(|side| side.network.contains(address) && side.gateway != address)
-    }
-
     fn picture(&mut self, table: &str) -> Result<Picture, Error> {
         kernel::picture(&mut self.socket, table).map_err(|source| failed(&format!("read the table {table}"), source))
-    }
-
-    fn read_guests(&mut self) -> Result<(), Error> {
-        let guests = kernel::guests(&mut self.socket).map_err(|source| failed("read the admitted", source))?;
-        let now = Instant::now();
-        self.guests = guests.into_iter().map(|(pair, left)| (pair, now + left)).collect();
-        Ok(())
-    }
-
-    fn cut(&mut self, addresses: &HashSet<IpAddr>) -> io::Result<usize> {
-        if addresses.is_empty() {
-            return Ok(0);
-        }
-        kernel::cut(&mut self.socket, |connection| connection.ends.iter().any(|end| addresses.contains(end)))
-    }
-
-    /// Cuts the forwarded connections of guests whose time ran out while nobody swept.
-    fn cut_expired(&mut self, ruleset: &Ruleset) -> Result<(), Error> {
-        let admitted: HashSet<IpAddr> = self.guests.keys().map(|(_, address)| *address).collect();
-        let networks: Vec<_> =
-            ruleset.guests.iter().flat_map(|guest| guest.v4.iter().chain(&guest.v6)).map(|side| side.network).collect();
-        let stale =
-            |source: IpAddr| !admitted.contains(&source) && networks.iter().any(|network| network.contains(source));
-        kernel::cut(&mut self.socket, |connection| {
-            connection.mark == contract::MARK && connection.source.is_some_and(stale)
-        })
-        .map_err(|source| failed("cut the connections of guests whose time is over", source))?;
-        Ok(())
     }
 
     /// The last ruleset, from the state file. A file that is there and is none of ours is an error: the rules in force stay.
@@ -449,18 +304,18 @@ fn save(path: &Path, ruleset: &Ruleset) -> io::Result<()> {
     fs::rename(&beside, path)
 }
 
-fn milliseconds(time: Duration) -> u64 {
+pub(crate) fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn refused(doing: &str, why: String) -> Error {
+pub(crate) fn refused(doing: &str, why: String) -> Error {
     Error::Failed { doing: doing.into(), why }
 }
 
-fn failed(doing: &str, source: io::Error) -> Error {
+pub(crate) fn failed(doing: &str, source: io::Error) -> Error {
     refused(doing, source.to_string())
 }
 
-fn failed_by(doing: &str, failure: Failure) -> Error {
+pub(crate) fn failed_by(doing: &str, failure: Failure) -> Error {
     refused(doing, failure.to_string())
 }

@@ -1,9 +1,11 @@
 //! `sheshi-guard`: the one process that may change the firewall, and the only one that links libnftnl.
 //!
-//! The [`keeper`] holds what is in force and who is admitted; [`server`] takes requests; [`watch`] sees what others do to
-//! the tables. To the kernel, [`encode`] and [`express`] turn the IR into messages (with [`sys`] for what nftnl cannot
-//! say); back from it, [`kernel`] reads and [`picture`] compares. Nothing here parses a byte that a guest sent.
+//! The [`keeper`] holds what is in force, and by [`admission`] who is admitted; [`server`] takes requests; [`watch`] sees
+//! what others do to the tables. To the kernel, [`encode`] and [`express`] turn the IR into messages (with [`sys`] for what nftnl cannot
+//! say); back from it, [`kernel`] and [`connections`] read, and [`picture`] compares. Nothing here parses a byte that a guest sent.
 
+mod admission;
+mod connections;
 mod encode;
 mod express;
 mod forwarding;

@@ -79,6 +79,11 @@ impl Batched {
         messages(&self.bytes).filter(|message| !matches!(message.kind, BATCH_BEGIN | BATCH_END))
     }
 
+    #[cfg(test)]
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
     fn label(&self, sequence: u32) -> &str {
         let index = (sequence as usize).wrapping_sub(1);
         self.labels.get(index).map_or("the transaction", String::as_str)

@@ -295,3 +295,73 @@ pub(crate) fn elements<'m>(message: &Message<'m>) -> impl Iterator<Item = Elemen
         Element { key, interval_end: value(3) & 1 != 0, timeout: value(4), left: value(5) }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use sheshi_firewall::{Network, Ruleset, contract};
+
+    use super::*;
+    use crate::{
+        encode::{Present, Transaction},
+        netlink::messages,
+    };
+
+    /// The picture of the messages we would send.
+    fn picture(ruleset: &Ruleset) -> Picture {
+        let mut transaction = Transaction::new();
+        transaction.install(&contract::working(ruleset), &Present::default(), 0);
+        let batch = transaction.finish();
+        let mut picture = Picture::default();
+        batch.messages().for_each(|message| picture.add(contract::WORKING, &message));
+        picture
+    }
+
+    #[test]
+    fn same_ruleset_is_the_same_picture_and_another_is_not() {
+        let closed = Ruleset::closed();
+        assert_eq!(picture(&closed).difference(&picture(&closed)), None);
+        let later = Ruleset { generation: 1, ..Ruleset::closed() };
+        assert!(picture(&closed).difference(&picture(&later)).unwrap().contains("another comment"));
+        let network: Network = "192.0.2.0/24".parse().unwrap();
+        let listed = Ruleset { block: vec![network], ..Ruleset::closed() };
+        assert_eq!(picture(&closed).difference(&picture(&listed)).unwrap(), "set block4 has other elements");
+        assert_eq!(picture(&closed).difference(&Picture::default()).unwrap(), "the table is gone");
+    }
+
+    #[test]
+    fn closed_ruleset_closes_forwarding_and_nothing_does_not() {
+        assert!(picture(&Ruleset::closed()).closes_forwarding());
+        assert!(!Picture::default().closes_forwarding());
+        let dormant = Picture { dormant: true, ..picture(&Ruleset::closed()) };
+        assert!(!dormant.closes_forwarding());
+        assert_eq!(picture(&Ruleset::closed()).difference(&dormant).unwrap(), "the table is dormant");
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_from_the_kernel_stop_us(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let mut picture = Picture::default();
+            for message in messages(&bytes) {
+                picture.add(contract::WORKING, &message);
+                elements(&message).for_each(drop);
+            }
+            let _ = comment(&bytes);
+        }
+
+        #[test]
+        fn no_mutilated_message_stops_us(at in 0_usize..4000, value in any::<u8>()) {
+            let mut transaction = Transaction::new();
+            transaction.install(&contract::working(&Ruleset::closed()), &Present::default(), 0);
+            let mut bytes = transaction.finish().into_bytes();
+            let at = at % bytes.len();
+            bytes[at] = value;
+            let mut picture = Picture::default();
+            for message in messages(&bytes) {
+                picture.add(contract::WORKING, &message);
+            }
+            let _ = picture.difference(&Picture::default());
+            let _ = Picture::default().difference(&picture);
+        }
+    }
+}

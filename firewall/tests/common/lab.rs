@@ -50,13 +50,27 @@ pub const CLOSED6: &str = "2001:db8:d0::53";
 
 const INSIDE: &str = "SHESHI_FIREWALL_LAB";
 
-/// Runs the test in a lab. `name` is the test's own path, by which it is found again inside.
+/// Runs the test in a lab that needs no root. `name` is the test's own path, by which it is found again inside.
 pub fn lab(name: &str, test: impl FnOnce(&Lab)) {
+    enter(name, &["--user", "--map-root-user"], test);
+}
+
+/// Runs the test in a lab of the real root, for what a user namespace cannot do.
+pub fn root_lab(name: &str, test: impl FnOnce(&Lab)) {
+    assert!(
+        nix::unistd::geteuid().is_root(),
+        "{name} needs root: run it with sudo, or leave the stage out with --skip root_stage"
+    );
+    enter(name, &[], test);
+}
+
+fn enter(name: &str, user: &[&str], test: impl FnOnce(&Lab)) {
     if std::env::var_os(INSIDE).is_some() {
         return test(&Lab::new());
     }
     let output = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
+        .args(user)
+        .args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", name, "--nocapture", "--test-threads=1"])
         .env(INSIDE, "1")
@@ -146,11 +160,17 @@ impl Lab {
 
     /// A running guard.
     pub fn guard(&self) -> Running {
+        self.guard_with(&[])
+    }
+
+    /// A running guard with more options.
+    pub fn guard_with(&self, options: &[&str]) -> Running {
         let child = Command::new(env!("CARGO_BIN_EXE_sheshi-guard"))
             .arg("--socket")
             .arg(self.socket())
             .args(["--log", "warn", "--state"])
             .arg(self.folder.path().join("guard.state"))
+            .args(options)
             .spawn()
             .unwrap();
         let mut running = Running { child, guard: None };
@@ -266,7 +286,13 @@ impl Namespace {
     /// What answers on this UDP port.
     pub fn udp(&self, address: &str, port: u16) -> Result<String, Failure> {
         let to = socket_address(address, port);
-        self.call(move || udp(to, PATIENCE).map_err(|error| Failure::of(&error)))
+        self.call(move || udp(to, b"hello").map_err(|error| Failure::of(&error)))
+    }
+
+    /// What answers on this UDP port to a datagram that needs three fragments.
+    pub fn udp_large(&self, address: &str, port: u16) -> Result<String, Failure> {
+        let to = socket_address(address, port);
+        self.call(move || udp(to, &[b'!'; 4000]).map_err(|error| Failure::of(&error)))
     }
 
     /// An open connection, to be talked over with [`talk`].
@@ -327,11 +353,11 @@ pub fn talk(stream: &mut TcpStream) -> io::Result<String> {
     }
 }
 
-fn udp(to: SocketAddr, patience: Duration) -> io::Result<String> {
+fn udp(to: SocketAddr, question: &[u8]) -> io::Result<String> {
     let socket = UdpSocket::bind(if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })?;
-    socket.set_read_timeout(Some(patience))?;
+    socket.set_read_timeout(Some(PATIENCE))?;
     socket.connect(to)?;
-    socket.send(b"hello")?;
+    socket.send(question)?;
     let mut buffer = [0; 64];
     let length = socket.recv(&mut buffer)?;
     Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
@@ -366,7 +392,7 @@ pub fn serve(port: u16, label: &'static str, addresses: &[&str]) {
         });
         let socket = UdpSocket::bind(address).unwrap();
         thread::spawn(move || {
-            let mut buffer = [0; 2048];
+            let mut buffer = [0; 8192];
             while let Ok((_, peer)) = socket.recv_from(&mut buffer) {
                 let _ = socket.send_to(label.as_bytes(), peer);
             }
