@@ -166,7 +166,11 @@ impl Inner {
 
     pub(crate) async fn restore(&self, kernel: Vec<(Mac, IpAddr, Duration)>) -> Result<(), Error> {
         let now = self.now();
-        let mut recorded: HashMap<_, _> = self.store.sessions().await?.into_iter().collect();
+        let (rows, unread) = match self.store.sessions().await {
+            Ok(rows) => (rows, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
+        let mut recorded: HashMap<_, _> = rows.into_iter().collect();
         let mut devices: HashMap<Mac, Session> = HashMap::new();
         let mut unrecorded = Vec::new();
         for (mac, address, left) in kernel {
@@ -196,7 +200,7 @@ impl Inner {
         for pseudonym in recorded.into_keys() {
             self.store.close(pseudonym).await?;
         }
-        Ok(())
+        unread.map_or(Ok(()), Err)
     }
 
     /// Ends the sessions that are over and shuts out whom the firewall failed to.

@@ -17,6 +17,7 @@ use crate::{
     Clock, Consent, Error, Gate, Neighbours, SessionInfo, Settings,
     book::Book,
     keys::{Keys, Purpose},
+    serve::Holder,
     store::Store,
 };
 
@@ -39,6 +40,8 @@ pub(crate) struct Inner {
     pub(crate) book: Mutex<Book>,
     /// One lock a device: what is done to a device is done one after the other, what is done to two at the same time.
     pub(crate) locks: Mutex<HashMap<Mac, Arc<tokio::sync::Mutex<()>>>>,
+    /// Open connections by who holds them.
+    pub(crate) seats: Mutex<HashMap<Holder, usize>>,
     uplink: AtomicBool,
     purged: Mutex<Option<Instant>>,
     pub(crate) counts: Counts,
@@ -116,6 +119,7 @@ impl Portal {
             store,
             book: Mutex::default(),
             locks: Mutex::default(),
+            seats: Mutex::default(),
             uplink: AtomicBool::new(true),
             purged: Mutex::default(),
             counts: Counts::default(),
@@ -124,7 +128,7 @@ impl Portal {
 
     /// Takes up the sessions again after a restart; to be called before serving. `kernel` is what its sets of admitted
     /// guests hold; their timeouts are the truth of how long. What the kernel no longer has is closed; what it has and was
-    /// never recorded is expelled.
+    /// never recorded is expelled. When the records cannot be read, everybody is.
     pub async fn restore(&self, kernel: Vec<(Mac, IpAddr, Duration)>) -> Result<(), Error> {
         self.0.restore(kernel).await
     }

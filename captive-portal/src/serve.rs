@@ -1,11 +1,10 @@
 //! The listener: hyper's HTTP/1 connections, with bounds on their number, their time and their size.
 
 use std::{
-    collections::HashMap,
     future::Future,
     net::IpAddr,
     pin::pin,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
+    sync::{Arc, PoisonError, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
@@ -63,7 +62,6 @@ impl Portal {
         shutdown: impl Future<Output = ()>,
     ) {
         let routes = routes(self.0.clone());
-        let seats = Seats::default();
         let (stop, stopped) = watch::channel(());
         let mut connections = JoinSet::new();
         let mut shutdown = pin!(shutdown);
@@ -82,7 +80,7 @@ impl Portal {
                     continue;
                 }
             };
-            let Some(seat) = seats.take(&self.0, peer) else {
+            let Some(seat) = Seat::take(&self.0, peer) else {
                 self.0.counts.connections_refused.fetch_add(1, Relaxed);
                 continue;
             };
@@ -151,45 +149,41 @@ async fn requests(
 
 /// Who holds a connection: the device, where the neighbour table knows it, so that many addresses are no way round.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Holder {
+pub(crate) enum Holder {
     Device(Mac),
     Address(IpAddr),
 }
 
-/// Open connections by holder.
-#[derive(Clone, Default)]
-struct Seats(Arc<Mutex<HashMap<Holder, usize>>>);
-
+/// One of the connections that are open at a time, on all listeners together.
 struct Seat {
-    seats: Seats,
-    holder: Holder,
     inner: Arc<Inner>,
+    holder: Holder,
 }
 
-impl Seats {
-    fn take(&self, inner: &Arc<Inner>, peer: IpAddr) -> Option<Seat> {
+impl Seat {
+    fn take(inner: &Arc<Inner>, peer: IpAddr) -> Option<Self> {
         let limits = &inner.settings.limits;
         let holder = inner.mac(peer).map_or(Holder::Address(peer), Holder::Device);
-        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seats = inner.seats.lock().unwrap_or_else(PoisonError::into_inner);
         let all = inner.counts.connections.load(Relaxed) as usize;
-        let own = taken.get(&holder).copied().unwrap_or(0);
+        let own = seats.get(&holder).copied().unwrap_or(0);
         if all >= limits.connections || own >= limits.connections_per_device {
             return None;
         }
-        taken.insert(holder, own + 1);
+        seats.insert(holder, own + 1);
         inner.counts.connections.fetch_add(1, Relaxed);
-        Some(Seat { seats: self.clone(), holder, inner: inner.clone() })
+        Some(Self { inner: inner.clone(), holder })
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut taken = self.seats.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seats = self.inner.seats.lock().unwrap_or_else(PoisonError::into_inner);
         self.inner.counts.connections.fetch_sub(1, Relaxed);
-        if let Some(own) = taken.get_mut(&self.holder) {
+        if let Some(own) = seats.get_mut(&self.holder) {
             *own -= 1;
             if *own == 0 {
-                taken.remove(&self.holder);
+                seats.remove(&self.holder);
             }
         }
     }

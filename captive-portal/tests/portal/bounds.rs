@@ -29,7 +29,7 @@ async fn closed_after(stream: &mut TcpStream) -> Duration {
 #[tokio::test]
 async fn slow_and_silent_connections_are_closed() {
     let hotspot = Hotspot::new().await;
-    let slow = async |n: u8, bytes: &str| {
+    let slow = async |n: u16, bytes: &str| {
         let mut stream = hotspot.connect(n).await;
         stream.write_all(bytes.as_bytes()).await.unwrap();
         closed_after(&mut stream).await

@@ -160,7 +160,7 @@ async fn exchange(address: SocketAddr, request: String) -> std::io::Result<Vec<u
 
 /// What a browser's packets meet: the portal for as long as it holds the portal's address, the wanted site after. New
 /// connections only, as in a network: what is open stays where it is.
-async fn network(hotspot: &Hotspot, n: u8, released: Arc<AtomicBool>) -> SocketAddr {
+async fn network(hotspot: &Hotspot, n: u16, released: Arc<AtomicBool>) -> SocketAddr {
     let site = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let site_address = site.local_addr().unwrap();
     tokio::spawn(async move {

@@ -160,13 +160,13 @@ pub(crate) struct Hotspot {
     server: tokio::task::JoinHandle<()>,
 }
 
-pub(crate) fn device(n: u8) -> Mac {
-    Mac([2, 0, 0, 0, 0, n])
+pub(crate) fn device(n: u16) -> Mac {
+    Mac([2, 0, 0, 0, (n >> 8) as u8, n as u8])
 }
 
-/// The source address of a device; `127.0.0.250` and up are nobody's.
-pub(crate) fn source(n: u8) -> IpAddr {
-    Ipv4Addr::new(127, 0, 0, n).into()
+/// The source address of a device; that of 250 is nobody's.
+pub(crate) fn source(n: u16) -> IpAddr {
+    Ipv4Addr::new(127, 0, (n >> 8) as u8, n as u8).into()
 }
 
 pub(crate) fn settings(folder: &Path) -> Settings {
@@ -236,7 +236,7 @@ impl Hotspot {
         let clock = Arc::new(Watch::default());
         let kernel = Arc::new(Kernel { clock: clock.clone(), ..Kernel::default() });
         let table = Arc::new(Table::default());
-        table.0.lock().unwrap().extend((2..=100).map(|n| (source(n), device(n))));
+        table.0.lock().unwrap().extend((2..=1000).filter(|n| *n != 250).map(|n| (source(n), device(n))));
         let directory = Arc::new(ArcSwap::from_pointee(Directory::default()));
         let compiled = compiled();
         let portal =
@@ -254,17 +254,8 @@ impl Hotspot {
     /// Ends the daemon as `kill -9` does and starts it again; kernel, disk and `/run` stay.
     pub(crate) async fn restart(&mut self) {
         self.server.abort();
-        let directory = Arc::new(ArcSwap::from_pointee(Directory::default()));
-        self.portal = Portal::open(
-            self.settings.clone(),
-            self.kernel.clone(),
-            self.table.clone(),
-            directory.clone(),
-            compiled(),
-            self.clock.clone(),
-        )
-        .unwrap();
-        self.directory = directory;
+        self.directory = Arc::default();
+        self.portal = self.open().await;
         self.portal.restore(self.kernel.dump()).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         self.address = listener.local_addr().unwrap();
@@ -272,14 +263,27 @@ impl Hotspot {
         self.server = tokio::spawn(async move { portal.serve(listener, pending()).await });
     }
 
-    pub(crate) async fn connect(&self, n: u8) -> TcpStream {
+    /// Another portal over the same kernel, disk and `/run`.
+    pub(crate) async fn open(&self) -> Portal {
+        Portal::open(
+            self.settings.clone(),
+            self.kernel.clone(),
+            self.table.clone(),
+            self.directory.clone(),
+            compiled(),
+            self.clock.clone(),
+        )
+        .unwrap()
+    }
+
+    pub(crate) async fn connect(&self, n: u16) -> TcpStream {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind(SocketAddr::new(source(n), 0)).unwrap();
         socket.connect(self.address).await.unwrap()
     }
 
     /// Sends these bytes from a device and reads the answer to its end.
-    pub(crate) async fn raw(&self, n: u8, request: &[u8]) -> Answer {
+    pub(crate) async fn raw(&self, n: u16, request: &[u8]) -> Answer {
         let mut stream = self.connect(n).await;
         stream.write_all(request).await.unwrap();
         let mut bytes = Vec::new();
@@ -292,7 +296,7 @@ impl Hotspot {
 
     pub(crate) async fn request(
         &self,
-        n: u8,
+        n: u16,
         method: &str,
         host: &str,
         path: &str,
@@ -309,30 +313,30 @@ impl Hotspot {
         self.raw(n, request.as_bytes()).await
     }
 
-    pub(crate) async fn get(&self, n: u8, host: &str, path: &str) -> Answer {
+    pub(crate) async fn get(&self, n: u16, host: &str, path: &str) -> Answer {
         self.request(n, "GET", host, path, "", "").await
     }
 
-    pub(crate) async fn get_in(&self, n: u8, language: &str, host: &str, path: &str) -> Answer {
+    pub(crate) async fn get_in(&self, n: u16, language: &str, host: &str, path: &str) -> Answer {
         self.request(n, "GET", host, path, &format!("Accept-Language: {language}\r\n"), "").await
     }
 
-    pub(crate) async fn post(&self, n: u8, path: &str, body: &str) -> Answer {
+    pub(crate) async fn post(&self, n: u16, path: &str, body: &str) -> Answer {
         self.request(n, "POST", NAME, path, "", body).await
     }
 
     /// The token of the page that a device sees now.
-    pub(crate) async fn token(&self, n: u8) -> String {
+    pub(crate) async fn token(&self, n: u16) -> String {
         self.get(n, NAME, "/").await.field("token")
     }
 
     /// A device opens the page and presses the button.
-    pub(crate) async fn accept(&self, n: u8) -> Answer {
+    pub(crate) async fn accept(&self, n: u16) -> Answer {
         let page = self.get(n, NAME, "/").await;
         self.post(n, "/accept", &format!("token={}&lang={}", page.field("token"), page.field("lang"))).await
     }
 
-    pub(crate) fn is_guest(&self, n: u8) -> bool {
+    pub(crate) fn is_guest(&self, n: u16) -> bool {
         self.directory.load().client(source(n)).is_some()
     }
 }
