@@ -47,6 +47,8 @@ pub enum Command {
     Expel(ExpelArgs),
     /// Make a running gateway read its policy and lists anew; a broken one changes nothing
     Reload(ControlArgs),
+    /// Let an edition of a list go live that was held because it shrank
+    Approve(ApproveArgs),
     /// Check uplink, DNS, clock, lists, rules and certificate: one line each, with the fix
     Doctor(DoctorArgs),
     /// Print the configuration of the DHCP server (dnsmasq) that fits a gateway's configuration
@@ -167,6 +169,16 @@ pub struct ControlArgs {
 pub struct ExpelArgs {
     /// The device's link-layer address, as `sheshi guests` shows it
     pub mac: sheshi_policy::Mac,
+    /// The running gateway's control socket
+    #[arg(long, value_name = "SOCKET", default_value = crate::config::DEFAULT_CONTROL, env = "SHESHI_CONTROL")]
+    pub control: PathBuf,
+}
+
+/// `sheshi approve`.
+#[derive(Debug, Args)]
+pub struct ApproveArgs {
+    /// The list, as `sheshi status` names it
+    pub list: String,
     /// The running gateway's control socket
     #[arg(long, value_name = "SOCKET", default_value = crate::config::DEFAULT_CONTROL, env = "SHESHI_CONTROL")]
     pub control: PathBuf,

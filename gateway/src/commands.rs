@@ -10,7 +10,7 @@ use sheshi_captive_portal::{Clock, SystemClock};
 use sheshi_policy::{Compiled, Moment, Policy, Problems, Progress};
 
 use crate::{
-    cli::{CheckArgs, CompileArgs, ControlArgs, ExpelArgs, ExplainArgs},
+    cli::{ApproveArgs, CheckArgs, CompileArgs, ControlArgs, ExpelArgs, ExplainArgs},
     config::{self, ConfigError},
     control::{self, ControlError, Request},
     generations::{self, BuildError, Generations},
@@ -129,7 +129,7 @@ fn check_file(path: &Path) -> Result<&'static str, Failure> {
 
 /// `sheshi compile`.
 pub fn compile(args: &CompileArgs) -> Result<(), Failure> {
-    let bytes = generations::build(&args.policy, 0, &mut progress())?;
+    let bytes = generations::build(&args.policy, &mut progress())?;
     generations::replace(&args.output, &bytes)?;
     let compiled = Compiled::load(&args.output).map_err(failed)?;
     let entries: u64 = compiled.lists().iter().map(|list| u64::from(list.entries)).sum();
@@ -151,7 +151,7 @@ pub fn hex(octets: &[u8]) -> String {
 /// `sheshi explain`.
 pub fn explain(args: &ExplainArgs) -> Result<(), Failure> {
     let compiled = match (&args.policy, &args.compiled) {
-        (Some(policy), _) => Compiled::from_bytes(generations::build(policy, 0, &mut |_| ())?).map_err(failed)?,
+        (Some(policy), _) => Compiled::from_bytes(generations::build(policy, &mut |_| ())?).map_err(failed)?,
         (_, Some(compiled)) => Compiled::load(compiled).map_err(|error| Failure::Refused(error.to_string()))?,
         (None, None) => {
             let config = config::load(&args.config)?;
@@ -218,6 +218,12 @@ pub fn expel(args: &ExpelArgs) -> Result<(), Failure> {
 pub fn reload(args: &ControlArgs) -> Result<(), Failure> {
     let generation: u64 = control::ask(&args.control, &Request::Reload)?;
     if args.json { print_json(&generation) } else { print(&format!("generation {generation} is in force")) }
+}
+
+/// `sheshi approve`.
+pub fn approve(args: &ApproveArgs) -> Result<(), Failure> {
+    let generation: u64 = control::ask(&args.control, &Request::Approve { list: args.list.clone() })?;
+    print(&format!("{} is approved; generation {generation} is in force", args.list))
 }
 
 /// `sheshi man`.

@@ -28,6 +28,11 @@ pub enum Request {
     },
     /// Read policy and lists anew.
     Reload,
+    /// Let the held edition of a list go live, and read all anew.
+    Approve {
+        /// Which list.
+        list: String,
+    },
 }
 
 /// The answer: a value, or what went wrong.
@@ -77,7 +82,10 @@ pub fn ask<T: DeserializeOwned>(path: &Path, request: &Request) -> Result<T, Con
     let mut stream =
         UnixStream::connect(path).map_err(|source| ControlError::NotRunning { path: path.into(), source })?;
     // Compiling millions of names takes its time; everything else answers at once.
-    stream.set_read_timeout(Some(Duration::from_secs(if *request == Request::Reload { 300 } else { 10 })))?;
+    stream.set_read_timeout(Some(Duration::from_secs(match request {
+        Request::Reload | Request::Approve { .. } => 300,
+        _ => 10,
+    })))?;
     let mut line = serde_json::to_string(request)?;
     line.push('\n');
     stream.write_all(line.as_bytes())?;

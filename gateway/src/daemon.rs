@@ -11,6 +11,7 @@ use std::{
 use arc_swap::ArcSwap;
 use sheshi_captive_portal::{Portal, SystemClock};
 use sheshi_firewall::{Guard, Ipv6Mode};
+use sheshi_lists::{ListState, ListStatus};
 use sheshi_policy::{Compiled, Directory, Mac};
 use tokio::{
     net::TcpListener,
@@ -24,11 +25,11 @@ use crate::{
     control::{self, Reply, Request},
     dnsmasq,
     gate::{self, Doors},
-    generations::{BuildError, Generations},
+    generations::{BuildError, Generations, Made},
     network::{Event, Network},
     plan::{self, Plan, Seen, Trouble},
     resolve,
-    status::{GuestLine, ListStatus, NetworkStatus, PolicyStatus, Service, Status},
+    status::{GuestLine, ListLine, NetworkStatus, PolicyStatus, Service, Status},
     subnet,
 };
 
@@ -94,6 +95,8 @@ struct Gateway {
     resolver: sheshi_resolver::Handle,
     /// Troubles found by looking, by who found them; a finder replaces its own.
     found: Mutex<std::collections::BTreeMap<&'static str, Trouble>>,
+    /// How each list stands.
+    lists: Mutex<Vec<ListStatus>>,
     /// One reload at a time.
     reloading: tokio::sync::Mutex<()>,
 }
@@ -109,10 +112,10 @@ async fn serve(config: Config) -> Result<(), Failure> {
 
     // The last good policy first: it is there in milliseconds, whatever has become of the sources.
     let mut start = generations.newest();
-    let mut refused = None;
+    let (mut refused, mut lists) = (None, Vec::new());
     if start.is_none() {
         match compile(&generations, &config).await {
-            Ok(compiled) => start = Some(compiled),
+            Ok(made) => (start, lists) = (made.compiled, made.lists),
             Err(error) => {
                 tracing::error!("no policy can be put in force, so nothing is forwarded: {error}");
                 refused = Some(Trouble::new(error.to_string(), "mend it, then run `sheshi reload`"));
@@ -153,9 +156,11 @@ async fn serve(config: Config) -> Result<(), Failure> {
         portal,
         resolver,
         found: Mutex::default(),
+        lists: Mutex::default(),
         reloading: tokio::sync::Mutex::default(),
         config,
     });
+    gateway.note_lists(lists);
     if let Some(trouble) = refused {
         gateway.find("policy", Some(trouble));
     }
@@ -189,7 +194,7 @@ fn empty_policy() -> Result<Compiled, Failure> {
     Compiled::from_bytes(bytes).map_err(failed)
 }
 
-async fn compile(generations: &Generations, config: &Config) -> Result<Compiled, BuildError> {
+async fn compile(generations: &Generations, config: &Config) -> Result<Made, BuildError> {
     let (generations, policy) = (generations.clone(), config.policy.clone());
     let work = move || generations.make(&policy, &mut crate::commands::progress());
     tokio::task::spawn_blocking(work).await.expect("compiling does not panic")
@@ -363,12 +368,10 @@ impl Gateway {
     /// Puts the newest policy in force: firewall first, in one transaction, then the resolver, which cannot fail.
     async fn reload(&self) -> Result<u64, BuildError> {
         let _one = self.reloading.lock().await;
-        let (generations, path) = (self.generations.clone(), self.config.policy.clone());
-        let work = move || generations.refresh(&path, &mut crate::commands::progress());
-        let made = tokio::task::spawn_blocking(work).await.expect("compiling does not panic");
-        match made {
-            Ok(None) => {}
-            Ok(Some(compiled)) => {
+        match compile(&self.generations, &self.config).await {
+            Ok(Made { compiled: None, lists }) => self.note_lists(lists),
+            Ok(Made { compiled: Some(compiled), lists }) => {
+                self.note_lists(lists);
                 let compiled = Arc::new(compiled);
                 let plan = plan::plan(&self.config, &see(&self.config, &self.network), Some(closing(&compiled)));
                 if apply(&self.guard, &plan).await {
@@ -389,6 +392,30 @@ impl Gateway {
         }
         self.find("policy", None);
         Ok(self.policy.load().generation())
+    }
+
+    fn note_lists(&self, lists: Vec<ListStatus>) {
+        let held = lists.iter().find_map(|list| match &list.state {
+            ListState::Held { reason, .. } => Some(Trouble::new(
+                format!("a new edition of list {} is held, the last good one is in force: {reason}", list.name),
+                format!("look at the list; if it is right, `sheshi approve {}`", list.name),
+            )),
+            ListState::Current => None,
+        });
+        self.find("lists", held);
+        *self.lists.lock().unwrap_or_else(PoisonError::into_inner) = lists;
+    }
+
+    /// A person lets the held edition of a list go live.
+    async fn approve(&self, list: &str) -> Result<u64, BuildError> {
+        let held =
+            self.lists.lock().unwrap_or_else(PoisonError::into_inner).iter().find_map(|other| match &other.state {
+                ListState::Held { digest, .. } if other.name == list && !digest.is_empty() => Some(digest.clone()),
+                _ => None,
+            });
+        let digest = held.ok_or_else(|| BuildError::NothingHeld(list.into()))?;
+        self.generations.approve(&self.config.policy, list, &digest)?;
+        self.reload().await
     }
 
     /// What no event tells: whether the guard lives and holds what we want, whether there is a way out, how full the pool is.
@@ -459,7 +486,10 @@ impl Gateway {
                 Ok(false) => Reply::Refused(format!("{mac} has no session: `sheshi guests` lists those who have")),
                 Err(error) => Reply::Failed(error.to_string()),
             },
-            Request::Reload => match self.reload().await {
+            Request::Reload | Request::Approve { .. } => match match &request {
+                Request::Approve { list } => self.approve(list).await,
+                _ => self.reload().await,
+            } {
                 Ok(generation) => done(generation),
                 Err(error) if error.is_refusal() => Reply::Refused(error.to_string()),
                 Err(error) => Reply::Failed(error.to_string()),
@@ -472,12 +502,21 @@ impl Gateway {
         let policy = self.policy.load_full();
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect::<Vec<_>>();
         let in_force = *self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
-        let list = |list: &sheshi_policy::ListInfo| ListStatus {
-            name: list.name.to_string(),
-            category: list.category.map(|category| policy.categories()[usize::from(category.0)].name.to_string()),
-            edition: list.edition.to_string(),
-            entries: list.entries,
-            refused: list.refused.iter().map(|(_, count)| count).sum(),
+        let standing = self.lists.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let list = |list: &sheshi_policy::ListInfo| {
+            let standing = standing.iter().find(|standing| standing.name == *list.name);
+            ListLine {
+                name: list.name.to_string(),
+                category: list.category.map(|category| policy.categories()[usize::from(category.0)].name.to_string()),
+                edition: list.edition.to_string(),
+                entries: list.entries,
+                refused: list.refused.iter().map(|(_, count)| count).sum(),
+                held: standing.and_then(|standing| match &standing.state {
+                    ListState::Held { reason, .. } => Some(reason.clone()),
+                    ListState::Current => None,
+                }),
+                stale: standing.is_some_and(|standing| standing.is_stale(SystemTime::now())),
+            }
         };
         Status {
             version: env!("CARGO_PKG_VERSION").into(),

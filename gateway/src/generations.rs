@@ -4,9 +4,10 @@ use std::{
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
-use sheshi_lists::ListError;
+use sheshi_lists::{Keeper, ListError, ListStatus};
 use sheshi_policy::{CompileError, Compiled, LoadError, Policy, Problems, Progress};
 
 use crate::config;
@@ -35,6 +36,12 @@ pub enum BuildError {
         /// All that is wrong.
         problems: Problems,
     },
+    /// The policy has no such list.
+    #[error("the policy has no list {0:?}")]
+    NoSuchList(String),
+    /// Nothing waits for approval.
+    #[error("no edition of list {0:?} waits for approval: `sheshi status` shows those that do")]
+    NothingHeld(String),
     /// A list is not to be had.
     #[error(transparent)]
     List(#[from] ListError),
@@ -57,14 +64,16 @@ fn file<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Bu
     move |source| BuildError::File { doing, path: path.into(), source }
 }
 
-/// Compiles a policy file and its lists under this running number.
-pub fn build(path: &Path, generation: u64, progress: &mut dyn FnMut(Progress)) -> Result<Vec<u8>, BuildError> {
+/// Reads and checks a policy file.
+pub fn read(path: &Path) -> Result<Policy, BuildError> {
     let text = fs::read_to_string(path).map_err(file("read", path))?;
-    let wrong = |problems| BuildError::Wrong { path: path.into(), problems };
-    let mut policy = Policy::parse(&text).map_err(wrong)?;
-    policy.generation = generation;
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let editions = sheshi_lists::load(&policy, folder, progress)?;
+    Policy::parse(&text).map_err(|problems| BuildError::Wrong { path: path.into(), problems })
+}
+
+/// Compiles a policy file and its lists, for commands that keep nothing: a list that may not go live is an error.
+pub fn build(path: &Path, progress: &mut dyn FnMut(Progress)) -> Result<Vec<u8>, BuildError> {
+    let policy = read(path)?;
+    let editions = sheshi_lists::load(&policy, path.parent().unwrap_or(Path::new("")), progress)?;
     Ok(sheshi_policy::compile(&policy, &editions, progress)?)
 }
 
@@ -88,23 +97,33 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), BuildError> {
     })
 }
 
-/// The folder of a gateway's compiled policies.
+/// The folders of a gateway's compiled policies, and of the last good editions of its lists.
 #[derive(Debug, Clone)]
 pub struct Generations {
     folder: PathBuf,
+    keeper: Keeper,
+}
+
+/// What became of making a generation.
+#[derive(Debug)]
+pub struct Made {
+    /// The new generation; `None` when policy and lists say what the newest one says.
+    pub compiled: Option<Compiled>,
+    /// How each list stands.
+    pub lists: Vec<ListStatus>,
 }
 
 impl Generations {
     /// The folder below a gateway's state; made when missing.
     pub fn open(state: &Path) -> Result<Self, BuildError> {
-        let folder = state.join("generations");
-        fs::create_dir_all(&folder).map_err(file("make the folder", &folder))?;
-        Ok(Self { folder })
+        let generations = Self::at(state);
+        fs::create_dir_all(&generations.folder).map_err(file("make the folder", &generations.folder))?;
+        Ok(generations)
     }
 
     /// The same folder, for reading; it may be missing.
     pub fn at(state: &Path) -> Self {
-        Self { folder: state.join("generations") }
+        Self { folder: state.join("generations"), keeper: Keeper::new(state.join("lists")) }
     }
 
     fn path(&self, generation: u64) -> PathBuf {
@@ -131,35 +150,47 @@ impl Generations {
         })
     }
 
-    /// The next generation if the policy file or its lists say something else than the newest one; `None` if they do not.
-    pub fn refresh(&self, policy: &Path, progress: &mut dyn FnMut(Progress)) -> Result<Option<Compiled>, BuildError> {
+    /// Makes the next generation if the policy file or its lists say something else than the newest one: compiles it, writes
+    /// it, reads it back and forgets the oldest.
+    pub fn make(&self, path: &Path, progress: &mut dyn FnMut(Progress)) -> Result<Made, BuildError> {
+        let mut policy = read(path)?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let loaded = self.keeper.load(&policy, folder, SystemTime::now(), progress)?;
         if let Some(newest) = self.newest() {
             // The same input under the same number gives the same octets.
-            let again = Compiled::from_bytes(build(policy, newest.generation(), progress)?)?;
+            policy.generation = newest.generation();
+            let again = Compiled::from_bytes(sheshi_policy::compile(&policy, &loaded.editions, progress)?)?;
             if again.digest() == newest.digest() {
-                return Ok(None);
+                return Ok(Made { compiled: None, lists: loaded.status });
             }
         }
-        self.make(policy, progress).map(Some)
-    }
-
-    /// Compiles the policy file as the next generation, writes it, reads it back and forgets the oldest.
-    pub fn make(&self, policy: &Path, progress: &mut dyn FnMut(Progress)) -> Result<Compiled, BuildError> {
-        let next = self.numbers().first().map_or(1, |newest| newest + 1);
-        let bytes = build(policy, next, progress)?;
-        let path = self.path(next);
+        // Never a number that was there before, also when the newest was damaged.
+        let least = policy.generation.max(1);
+        policy.generation = self.numbers().first().map_or(least, |newest| (newest + 1).max(least));
+        let bytes = sheshi_policy::compile(&policy, &loaded.editions, progress)?;
+        let path = self.path(policy.generation);
         replace(&path, &bytes)?;
         let compiled = Compiled::load(&path)?;
         for number in self.numbers().into_iter().skip(KEPT) {
             // It costs space only, and is tried again with the next generation.
             let _ = fs::remove_file(self.path(number));
         }
-        Ok(compiled)
+        Ok(Made { compiled: Some(compiled), lists: loaded.status })
+    }
+
+    /// A person lets an edition go live that was held because it shrank. `digest` is what the status shows.
+    pub fn approve(&self, path: &Path, list: &str, digest: &str) -> Result<(), BuildError> {
+        let policy = read(path)?;
+        let found = policy.lists.iter().find(|other| &*other.name == list);
+        let list = found.ok_or_else(|| BuildError::NoSuchList(list.into()))?;
+        Ok(self.keeper.approve(list, digest)?)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use sheshi_lists::ListState;
+
     use super::*;
 
     fn folder() -> (tempfile::TempDir, PathBuf, Generations) {
@@ -171,11 +202,16 @@ mod tests {
         (folder, policy, generations)
     }
 
+    fn write(folder: &tempfile::TempDir, names: &str) {
+        fs::write(folder.path().join("adult.txt"), names).unwrap();
+    }
+
     #[test]
     fn numbers_rise_and_the_last_three_are_kept() {
-        let (_folder, policy, generations) = folder();
+        let (folder, policy, generations) = folder();
         for expected in 1..=5 {
-            assert_eq!(generations.make(&policy, &mut |_| ()).unwrap().generation(), expected);
+            write(&folder, &format!("bad{expected}.example\n"));
+            assert_eq!(generations.make(&policy, &mut |_| ()).unwrap().compiled.unwrap().generation(), expected);
         }
         assert_eq!(generations.numbers(), [5, 4, 3]);
         assert_eq!(generations.newest().unwrap().generation(), 5);
@@ -184,16 +220,17 @@ mod tests {
     #[test]
     fn what_has_not_changed_makes_no_generation() {
         let (folder, policy, generations) = folder();
-        assert!(generations.refresh(&policy, &mut |_| ()).unwrap().is_some());
-        assert!(generations.refresh(&policy, &mut |_| ()).unwrap().is_none());
-        fs::write(folder.path().join("adult.txt"), "bad.example\nworse.example\n").unwrap();
-        assert_eq!(generations.refresh(&policy, &mut |_| ()).unwrap().unwrap().generation(), 2);
+        assert!(generations.make(&policy, &mut |_| ()).unwrap().compiled.is_some());
+        assert!(generations.make(&policy, &mut |_| ()).unwrap().compiled.is_none());
+        write(&folder, "bad.example\nworse.example\n");
+        assert_eq!(generations.make(&policy, &mut |_| ()).unwrap().compiled.unwrap().generation(), 2);
     }
 
     #[test]
-    fn damaged_generation_is_passed_over() {
-        let (_folder, policy, generations) = folder();
+    fn damaged_generation_is_passed_over_and_its_number_never_used_again() {
+        let (folder, policy, generations) = folder();
         generations.make(&policy, &mut |_| ()).unwrap();
+        write(&folder, "worse.example\n");
         generations.make(&policy, &mut |_| ()).unwrap();
         let path = generations.path(2);
         let mut bytes = fs::read(&path).unwrap();
@@ -201,18 +238,39 @@ mod tests {
         bytes[middle] ^= 1;
         fs::write(&path, bytes).unwrap();
         assert_eq!(generations.newest().unwrap().generation(), 1);
+        assert_eq!(generations.make(&policy, &mut |_| ()).unwrap().compiled.unwrap().generation(), 3);
     }
 
     #[test]
     fn broken_policy_makes_no_generation() {
-        let (folder, policy, generations) = folder();
+        let (_folder, policy, generations) = folder();
         generations.make(&policy, &mut |_| ()).unwrap();
         fs::write(&policy, "version = 1\n[lst.adult]\n").unwrap();
         let error = generations.make(&policy, &mut |_| ()).unwrap_err();
         assert!(error.is_refusal() && error.to_string().contains("policy.toml: line 2"), "{error}");
-        fs::remove_file(folder.path().join("adult.txt")).unwrap();
-        fs::write(&policy, "version = 1\n[list.adult]\nfile = \"adult.txt\"\ncategory = \"adult\"\n").unwrap();
-        assert!(generations.make(&policy, &mut |_| ()).unwrap_err().to_string().contains("adult.txt"));
         assert_eq!(generations.numbers(), [1]);
+    }
+
+    #[test]
+    fn list_that_shrank_is_held_until_a_person_approves_it() {
+        let (folder, policy, generations) = folder();
+        write(&folder, &(0..100).map(|n| format!("bad{n}.example\n")).collect::<String>());
+        generations.make(&policy, &mut |_| ()).unwrap();
+        write(&folder, "bad1.example\n");
+        let made = generations.make(&policy, &mut |_| ()).unwrap();
+        assert!(made.compiled.is_none(), "the last good edition stays in force");
+        let ListState::Held { digest, .. } = &made.lists[0].state else { panic!("{:?}", made.lists) };
+        generations.approve(&policy, "adult", digest).unwrap();
+        assert_eq!(generations.make(&policy, &mut |_| ()).unwrap().compiled.unwrap().lists()[0].entries, 1);
+        assert!(generations.approve(&policy, "adlt", digest).unwrap_err().to_string().contains("adlt"));
+    }
+
+    #[test]
+    fn list_that_is_gone_stays_in_its_last_good_edition() {
+        let (folder, policy, generations) = folder();
+        generations.make(&policy, &mut |_| ()).unwrap();
+        fs::remove_file(folder.path().join("adult.txt")).unwrap();
+        let made = generations.make(&policy, &mut |_| ()).unwrap();
+        assert!(made.compiled.is_none() && matches!(made.lists[0].state, ListState::Held { .. }), "{made:?}");
     }
 }

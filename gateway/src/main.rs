@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         Command::Guests(args) => commands::guests(&args),
         Command::Expel(args) => commands::expel(&args),
         Command::Reload(args) => commands::reload(&args),
+        Command::Approve(args) => commands::approve(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Dnsmasq(args) => daemon::dnsmasq(&args.config),
         Command::Completions { shell } => {

@@ -65,7 +65,7 @@ fn contact_uri(contact: &str) -> String {
 /// `sheshi resolve`.
 pub fn run(args: &ResolveArgs) -> Result<(), Failure> {
     let compiled = match (&args.policy, &args.compiled) {
-        (Some(policy), _) => Compiled::from_bytes(generations::build(policy, 0, &mut progress())?).map_err(failed)?,
+        (Some(policy), _) => Compiled::from_bytes(generations::build(policy, &mut progress())?).map_err(failed)?,
         (_, Some(compiled)) => Compiled::load(compiled).map_err(|error| Failure::Refused(error.to_string()))?,
         (None, None) => {
             let blocks = args.block.iter().map(|(category, path)| (category.as_str(), path.as_path()));

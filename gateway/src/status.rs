@@ -52,12 +52,12 @@ pub struct PolicyStatus {
     /// SHA-256 of the compiled policy, hexadecimal.
     pub digest: String,
     /// Its lists.
-    pub lists: Vec<ListStatus>,
+    pub lists: Vec<ListLine>,
 }
 
 /// A list of the policy in force.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ListStatus {
+pub struct ListLine {
     /// Its name.
     pub name: String,
     /// Its category; none for allowed names.
@@ -68,6 +68,10 @@ pub struct ListStatus {
     pub entries: u32,
     /// How many lines were not taken.
     pub refused: u32,
+    /// Why a newer edition is held back, when one is.
+    pub held: Option<String>,
+    /// Whether the edition is older than the policy wants.
+    pub stale: bool,
 }
 
 /// The network.
@@ -134,6 +138,12 @@ impl fmt::Display for Status {
                         "  list    {:<20} {category:<12} {:>9} entries, {} lines not taken, edition {}",
                         list.name, list.entries, list.refused, list.edition
                     )?;
+                    if list.stale {
+                        writeln!(f, "          older than the policy wants")?;
+                    }
+                    if let Some(reason) = &list.held {
+                        writeln!(f, "          a newer edition is held: {reason}")?;
+                    }
                 }
             }
         }
