@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let compiled = match next("") {
         Ok(path) => Compiled::load(Path::new(&path))?,
         Err(_) => {
-            let policy = Spec::blocking([])?.check()?;
+            let policy = Spec::blocking([]).check()?;
             Compiled::from_bytes(compile(&policy, &[] as &[Edition], &mut |_| ())?)?
         }
     };

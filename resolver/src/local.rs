@@ -1,5 +1,5 @@
-//! Names that are answered here and never asked of an upstream: signals that switch off encrypted DNS elsewhere, and names that
-//! mean nothing outside this network.
+//! Names that are answered here and never asked of an upstream, because they mean nothing outside this network; and signals, which
+//! the policy answers for clients but strangers must not be told anything about.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -76,7 +76,6 @@ impl Locals {
     /// How `name` is answered here, if it is. `last` is where its last label begins.
     pub(crate) fn find(&self, name: &Name, last: usize) -> Option<Local> {
         match &name.as_bytes()[last..] {
-            b"\x03net\0" | b"\x03com\0" => self.is_signal(name).then_some(Local::NoName),
             b"\x09localhost\0" | b"\x07invalid\0" | b"\x05onion\0" | b"\x05local\0" | b"\x03alt\0"
             | b"\x08internal\0" | b"\x04arpa\0" => {
                 self.zones.iter().find(|(zone, _)| name.is_within(zone)).map(|(_, how)| *how)
@@ -105,8 +104,8 @@ mod tests {
             assert_eq!(find(&format!("{zone}.example")), None);
         }
         for signal in SIGNALS {
-            assert_eq!(find(signal), Some(Local::NoName));
-            assert_eq!(find(&format!("x{signal}")), None);
+            assert!(Locals::new().is_signal(&Name::from_text(signal).unwrap()));
+            assert!(!Locals::new().is_signal(&Name::from_text(&format!("x.{signal}")).unwrap()));
         }
         for public in ["example.com", "net", "8.8.8.8.in-addr.arpa", "15.172.in-addr.arpa", "ipv4only.arpa", "notlocal"]
         {

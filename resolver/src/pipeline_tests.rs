@@ -8,8 +8,8 @@ use super::*;
 use crate::{answer::Answer, limits::Rate};
 
 fn compiled(blocked: &str) -> Compiled {
-    let policy = Spec::blocking([("adult", Path::new("adult.txt"))]).unwrap().check().unwrap();
-    let editions: Vec<_> = policy.lists.iter().map(|list| Edition::parse(list, blocked.as_bytes())).collect();
+    let policy = Spec::blocking([("adult", Path::new("adult.txt"))]).check().unwrap();
+    let editions: Vec<_> = policy.lists.iter().map(|list| Edition::parse(list, blocked.as_bytes()).unwrap()).collect();
     Compiled::from_bytes(compile(&policy, &editions, &mut |_| ()).unwrap()).unwrap()
 }
 

@@ -8,8 +8,8 @@ use crate::{reply::ede, views::Snapshot};
 /// EXTRA-TEXT of a filtered answer in the form of draft-ietf-dnsop-structured-dns-error: contact, justification, organisation.
 #[derive(Serialize)]
 struct Structured<'a> {
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    c: &'a [String],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    c: Vec<&'a str>,
     j: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     o: &'a str,
@@ -52,14 +52,19 @@ impl Texts {
         let category = reason.category.and_then(|category| snapshot.compiled.categories().get(usize::from(category.0)));
         let code = category.map_or(ede::BLOCKED, |category| category.ede);
         let words = snapshot.compiled.block_text(reason);
-        let text = [
-            Structured { c: &self.contact, j: &words, o: &self.organisation },
-            Structured { c: &[], j: &words, o: "" },
-        ]
-        .into_iter()
-        .filter_map(|text| serde_json::to_vec(&text).ok())
-        .find(|text| text.len() <= LONGEST)
-        .unwrap_or_default();
+        // What the gateway was set up with goes before what the policy says, which may have been written for many cities.
+        let theirs = snapshot.compiled.organisation();
+        let contact: Vec<&str> = match &self.contact[..] {
+            [] => theirs.contact.iter().map(|contact| &**contact).collect(),
+            ours => ours.iter().map(String::as_str).collect(),
+        };
+        let organisation = if self.organisation.is_empty() { &*theirs.name } else { &self.organisation };
+        let text =
+            [Structured { c: contact, j: &words, o: organisation }, Structured { c: Vec::new(), j: &words, o: "" }]
+                .into_iter()
+                .filter_map(|text| serde_json::to_vec(&text).ok())
+                .find(|text| text.len() <= LONGEST)
+                .unwrap_or_default();
         (*reason, code, text.into())
     }
 }

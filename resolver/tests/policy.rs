@@ -12,6 +12,8 @@ use std::{
 };
 
 use common::*;
+use sheshi_policy::{Client, Directory, Mac};
+use sheshi_resolver::Clients;
 
 #[test]
 fn swapping_policies_under_load_loses_no_query_and_lets_nothing_through() {
@@ -53,4 +55,230 @@ fn swapping_policies_under_load_loses_no_query_and_lets_nothing_through() {
     }
     assert!(asked.load(Ordering::Relaxed) >= 1000, "{asked:?} queries during {swaps} swaps");
     assert_eq!(upstream.count(), 1, "no swap empties the cache");
+}
+
+/// A gateway with two groups, for clients at 127.0.0.2 (guest) and 127.0.0.3 (staff); 127.0.0.4 is in a group that the policy lost.
+fn two_groups(policy: Arc<sheshi_policy::Compiled>, upstream: &Scripted) -> Bench {
+    let client = |last, group: &str| {
+        let client = Client { mac: Mac([2, 0, 0, 0, 0, last]), group: group.into() };
+        (std::net::IpAddr::from([127, 0, 0, last]), client)
+    };
+    let directory = Directory::new([client(2, "guest"), client(3, "staff"), client(4, "gone")]);
+    let clients = Clients::Directory(Arc::new(arc_swap::ArcSwap::from_pointee(directory)));
+    Bench::with(settings(&[upstream.address]), policy, clients)
+}
+
+fn ask_as(bench: &Bench, last: u8, text: &str, rtype: RecordType) -> Message {
+    let socket = UdpSocket::bind((std::net::Ipv4Addr::new(127, 0, 0, last), 0)).unwrap();
+    socket.connect(bench.address()).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    socket.send(&query(text, rtype).to_vec().unwrap()).unwrap();
+    let mut buffer = [0; 1500];
+    let length = socket.recv(&mut buffer).unwrap();
+    Message::from_vec(&buffer[..length]).unwrap()
+}
+
+const LISTS: &[(&str, &str)] = &[
+    ("adult.txt", "blocked.example"),
+    ("social.txt", "social.example"),
+    ("csam.txt", "floor.example"),
+    ("hosts.txt", "203.0.113.0/24"),
+];
+
+const POLICY: &str = r#"
+version = 1
+allow = ["good.blocked.example", "alias.shop.example", "floor.example"]
+
+[organisation]
+name = "Tirana"
+contact = ["mailto:wifi@tirana.example"]
+
+[list.adult]
+file = "adult.txt"
+category = "adult"
+
+[list.social]
+file = "social.txt"
+category = "social"
+
+[list.csam]
+file = "csam.txt"
+category = "csam"
+
+[list.hosts]
+file = "hosts.txt"
+category = "malware"
+format = "addresses"
+
+[category.social]
+answer = "null-address"
+
+[category.malware]
+answer = "block-page"
+
+[group.guest]
+
+[group.staff]
+categories = ["adult", "csam", "malware"]
+
+[[order]]
+names = ["ordered.example"]
+number = "12/2026"
+body = "AKEP"
+date = 2026-01-01
+basis = "Law 54/2024"
+"#;
+
+#[test]
+fn groups_share_the_cache_and_never_each_others_verdicts() {
+    let upstream = Scripted::plain();
+    let bench = two_groups(policy_of(POLICY, LISTS), &upstream);
+    for _ in 0..500 {
+        let staff = ask_as(&bench, 3, "www.social.example.", RecordType::A);
+        assert_eq!(addresses(&staff), [std::net::IpAddr::from([192, 0, 2, 7])]);
+        let guest = ask_as(&bench, 2, "www.social.example.", RecordType::A);
+        assert_eq!(addresses(&guest), [std::net::IpAddr::from([0, 0, 0, 0])]);
+    }
+    assert_eq!(upstream.count(), 1);
+    // A client of a group that the policy does not have is held to every category.
+    assert!(addresses(&ask_as(&bench, 4, "www.social.example.", RecordType::A))[0].is_unspecified());
+    assert_eq!(addresses(&ask_as(&bench, 4, "free.example.", RecordType::A)).len(), 1);
+}
+
+#[test]
+fn same_alias_is_judged_for_each_group_of_its_own() {
+    let upstream = Scripted::start(|query, _, _| {
+        let asked = query.queries[0].name().clone();
+        vec![answer(
+            query,
+            vec![cname(&asked, "edge.social.example."), a(&name("edge.social.example."), [192, 0, 2, 8])],
+        )]
+    });
+    let bench = two_groups(policy_of(POLICY, LISTS), &upstream);
+    for _ in 0..3 {
+        assert_eq!(ask_as(&bench, 3, "shop.example.", RecordType::A).answers.len(), 2);
+        let guest = ask_as(&bench, 2, "shop.example.", RecordType::A);
+        assert!(addresses(&guest)[0].is_unspecified() && ede(&guest).is_some());
+    }
+    assert_eq!(upstream.count(), 1);
+}
+
+#[test]
+fn strongest_rule_along_the_chain_decides() {
+    let upstream = Scripted::start(|query, _, _| {
+        let asked = query.queries[0].name().clone();
+        let target = match asked.to_lowercase().to_string().as_str() {
+            "alias.shop.example." => "tracker.blocked.example.",
+            "floor.shop.example." | "sub.alias.shop.example." => "x.floor.example.",
+            "other.shop.example." => "tracker.blocked.example.",
+            _ => return vec![answer(query, plain_records(query))],
+        };
+        vec![answer(query, vec![cname(&asked, target), a(&name(target), [192, 0, 2, 8])])]
+    });
+    let bench = two_groups(policy_of(POLICY, LISTS), &upstream);
+    // Allowed by the admin: what a category says of its alias is weaker.
+    assert_eq!(ask_as(&bench, 2, "alias.shop.example.", RecordType::A).answers.len(), 2);
+    assert_eq!(addresses(&ask_as(&bench, 2, "good.blocked.example.", RecordType::A)).len(), 1);
+    // Not allowed by anybody.
+    assert!(ede(&ask_as(&bench, 2, "other.shop.example.", RecordType::A)).is_some());
+    // The floor is stronger than any allowing, at the end of an alias too.
+    for text in ["floor.shop.example.", "sub.alias.shop.example.", "floor.example."] {
+        let reply = ask_as(&bench, 2, text, RecordType::A);
+        assert_eq!(ede(&reply).map(|(code, _)| code), Some(16), "{text}");
+        assert_eq!(addresses(&reply), [std::net::IpAddr::from(PORTAL4)], "{text}");
+    }
+}
+
+#[test]
+fn block_says_by_whom_why_and_where_to_object() {
+    let upstream = Scripted::plain();
+    let mut settings = settings(&[upstream.address]);
+    (settings.contact, settings.organisation) = (Vec::new(), String::new());
+    let bench = Bench::with(settings, policy_of(POLICY, LISTS), Clients::Everyone { group: None });
+    let (code, text) = ede(&bench.ask("www.blocked.example.", RecordType::A)).unwrap();
+    assert_eq!(code, 15);
+    let text: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(text["c"], serde_json::json!(["mailto:wifi@tirana.example"]));
+    assert_eq!(text["o"], "Tirana");
+    assert!(text["j"].as_str().unwrap().starts_with("Blocked"));
+    // A legal order has a code of its own.
+    assert_eq!(ede(&bench.ask("ordered.example.", RecordType::A)).map(|(code, _)| code), Some(16));
+    let stats = bench.handle.stats();
+    assert_eq!((stats.blocked, stats.blocked_by_category.iter().sum::<u64>()), (2, 2));
+}
+
+#[test]
+fn block_answer_is_the_categorys_for_every_type() {
+    let upstream = Scripted::plain();
+    let bench = Bench::start(&[upstream.address], policy_of(POLICY, LISTS));
+    for (text, v4, v6) in
+        [("social.example.", [0, 0, 0, 0], "::"), ("floor.example.", PORTAL4.octets(), "2001:db8:5e::1")]
+    {
+        assert_eq!(addresses(&bench.ask(text, RecordType::A)), [std::net::IpAddr::from(v4)], "{text}");
+        assert_eq!(addresses(&bench.ask(text, RecordType::AAAA)), [v6.parse::<std::net::IpAddr>().unwrap()], "{text}");
+        for rtype in [RecordType::HTTPS, RecordType::TXT, RecordType::CNAME] {
+            let other = bench.ask(text, rtype);
+            assert_eq!((other.response_code, other.answers.len()), (ResponseCode::NoError, 0), "{text} {rtype}");
+        }
+    }
+    assert_eq!(upstream.count(), 0);
+}
+
+#[test]
+fn answer_with_a_listed_address_is_blocked() {
+    let upstream = Scripted::start(|query, _, _| {
+        let asked = query.queries[0].name().clone();
+        vec![answer(query, vec![a(&asked, [192, 0, 2, 1]), a(&asked, [203, 0, 113, 9])])]
+    });
+    let bench = Bench::start(&[upstream.address], policy_of(POLICY, LISTS));
+    let reply = bench.ask("cheap.example.", RecordType::A);
+    assert_eq!(addresses(&reply), [std::net::IpAddr::from(PORTAL4)]);
+    assert_eq!(ede(&reply).map(|(code, _)| code), Some(15));
+}
+
+#[test]
+fn search_engine_is_answered_as_its_safe_mode_for_every_type() {
+    let upstream = Scripted::start(|query, _, _| {
+        let asked = query.queries[0].name().clone();
+        let safe = asked.to_lowercase().to_string() == "forcesafesearch.google.com.";
+        let record = match query.queries[0].query_type() {
+            RecordType::A => vec![a(&asked, if safe { [216, 239, 38, 120] } else { [192, 0, 2, 1] })],
+            RecordType::AAAA => vec![aaaa(&asked, if safe { "2001:4860:4802:32::78" } else { "2001:db8::1" })],
+            _ => vec![],
+        };
+        vec![answer(query, record)]
+    });
+    let bench = Bench::start(&[upstream.address], policy_of("version = 1", &[]));
+    for asked in ["www.google.com.", "WWW.Google.AL."] {
+        for _ in 0..2 {
+            let reply = bench.ask(asked, RecordType::A);
+            assert_eq!(addresses(&reply), [std::net::IpAddr::from([216, 239, 38, 120])], "{asked}");
+            assert_eq!(reply.answers[0].to_string(), format!("{asked} 30 IN CNAME forcesafesearch.google.com."));
+            let v6 = bench.ask(asked, RecordType::AAAA);
+            assert_eq!(addresses(&v6), ["2001:4860:4802:32::78".parse::<std::net::IpAddr>().unwrap()]);
+            assert!(addresses(&bench.ask(asked, RecordType::HTTPS)).is_empty());
+        }
+    }
+    let names: std::collections::BTreeSet<_> = upstream.names().into_iter().collect();
+    assert_eq!(names.into_iter().collect::<Vec<_>>(), ["forcesafesearch.google.com."], "nothing else was asked for");
+    assert_eq!(upstream.count(), 3);
+}
+
+#[test]
+fn name_that_is_an_alias_of_a_search_engine_leads_to_its_safe_mode() {
+    let upstream = Scripted::start(|query, _, _| {
+        let asked = query.queries[0].name().clone();
+        if asked.to_lowercase().to_string() == "search.shop.example." {
+            return vec![answer(
+                query,
+                vec![cname(&asked, "www.google.com."), a(&name("www.google.com."), [192, 0, 2, 1])],
+            )];
+        }
+        vec![answer(query, vec![a(&asked, [216, 239, 38, 120])])]
+    });
+    let bench = Bench::start(&[upstream.address], policy_of("version = 1", &[]));
+    for _ in 0..2 {
+        let reply = bench.ask("search.shop.example.", RecordType::A);
+        assert_eq!(addresses(&reply), [std::net::IpAddr::from([216, 239, 38, 120])]);
+    }
 }

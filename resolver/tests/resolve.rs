@@ -223,7 +223,7 @@ fn admitted_client_is_served_from_the_moment_the_directory_has_it() {
 #[test]
 fn signals_and_special_names_are_answered_here() {
     let upstream = Scripted::plain();
-    let bench = Bench::start(&[upstream.address], policy(&[]));
+    let bench = Bench::start(&[upstream.address], policy_of("version = 1", &[]));
     for text in [
         "use-application-dns.net.",
         "mask.icloud.com.",
@@ -236,7 +236,7 @@ fn signals_and_special_names_are_answered_here() {
     ] {
         let reply = bench.ask(text, RecordType::A);
         assert_eq!(reply.response_code, ResponseCode::NXDomain, "{text}");
-        assert_eq!(reply.authorities[0].record_type(), RecordType::SOA);
+        assert_eq!(reply.authorities[0].record_type(), RecordType::SOA, "{text}");
     }
     let designated = bench.ask("_dns.resolver.arpa.", RecordType::SVCB);
     assert_eq!((designated.response_code, designated.answers.len()), (ResponseCode::NoError, 0));

@@ -18,7 +18,7 @@ pub use hickory_proto::{
     op::{Edns, Message, MessageType, OpCode, Query, ResponseCode},
     rr::{Name, RData, Record, RecordType, rdata},
 };
-use sheshi_policy::{Compiled, Edition, Moment, Spec, compile};
+use sheshi_policy::{Compiled, Edition, Moment, Policy, Source, Spec, compile};
 use sheshi_resolver::{Clients, Handle, Limits, PortalAddresses, Settings, Upstream};
 
 pub const PORTAL4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
@@ -45,20 +45,34 @@ pub fn soa(zone: &str) -> Record {
     Record::from_rdata(name(zone), 60, RData::SOA(soa))
 }
 
-/// A policy that blocks these names, one category each.
+/// A policy that blocks these names, one category each, and does nothing else.
 pub fn policy(blocked: &[(&str, &[&str])]) -> Arc<Compiled> {
     let paths: Vec<_> = blocked.iter().map(|(category, _)| format!("{category}.txt")).collect();
     let blocks = blocked.iter().zip(&paths).map(|((category, _), path)| (*category, std::path::Path::new(path)));
-    let policy = Spec::blocking(blocks).unwrap().check().unwrap();
+    let policy = Spec::blocking(blocks).check().unwrap();
+    compiled(&policy, |list| {
+        let (.., names) =
+            blocked.iter().zip(&paths).map(|((_, names), path)| (path, names)).find(|(path, _)| list == *path).unwrap();
+        names.join("\n")
+    })
+}
+
+/// A policy as an admin writes it, its lists' files given by name.
+pub fn policy_of(text: &str, lists: &[(&str, &str)]) -> Arc<Compiled> {
+    let policy = Spec::parse(text).and_then(|spec| spec.check()).unwrap_or_else(|problems| panic!("{problems}"));
+    compiled(&policy, |file| lists.iter().find(|(name, _)| *name == file).expect("a list of this name").1.to_owned())
+}
+
+fn compiled(policy: &Policy, text: impl Fn(&str) -> String) -> Arc<Compiled> {
     let editions: Vec<_> = policy
         .lists
         .iter()
         .map(|list| {
-            let (_, names) = blocked.iter().find(|(category, _)| *category == &*list.category).unwrap();
-            Edition::parse(list, names.join("\n").as_bytes())
+            let Source::File(path) = &list.source else { panic!("a file") };
+            Edition::parse(list, text(path.to_str().unwrap()).as_bytes()).unwrap()
         })
         .collect();
-    Arc::new(Compiled::from_bytes(compile(&policy, &editions, &mut |_| ()).unwrap()).unwrap())
+    Arc::new(Compiled::from_bytes(compile(policy, &editions, &mut |_| ()).unwrap()).unwrap())
 }
 
 /// What the upstream does with a query: any number of datagrams (or messages on the stream) in this order.
