@@ -549,7 +549,7 @@ fn rude_peers_do_not_stop_the_guard() {
         let deep = "[".repeat(60_000);
         let mut stream = UnixStream::connect(lab.socket()).unwrap();
         let _ = stream.write_all(&[&(deep.len() as u32).to_be_bytes(), deep.as_bytes()].concat());
-        // More silent peers than it serves at once: they are hung up on, and those it has leave room when they go.
+        // More silent peers than it serves at once: those it has leave room when they go.
         let silent: Vec<_> = (0..40).map(|_| UnixStream::connect(lab.socket()).unwrap()).collect();
         thread::sleep(Duration::from_millis(100));
         drop(silent);
@@ -567,5 +567,30 @@ fn second_guard_does_not_take_the_socket_of_a_living_one() {
         assert!(!second.status.success());
         assert!(String::from_utf8_lossy(&second.stderr).contains("another guard answers"), "{second:?}");
         assert!(guard.health().unwrap().matches);
+    });
+}
+
+#[test]
+fn crowd_is_admitted_at_once() {
+    lab("crowd_is_admitted_at_once", |lab| {
+        let guard = lab.guarding(&square());
+        let begun = Instant::now();
+        let client: &sheshi_firewall::Guard = &guard;
+        thread::scope(|scope| {
+            for n in 0..50_u8 {
+                scope.spawn(move || {
+                    for m in 0..10_u8 {
+                        let address = std::net::Ipv4Addr::new(10, 80, 1 + m, n).into();
+                        client
+                            .admit(sheshi_policy::Mac([2, 0, 0, 2, n, m]), &[address], Duration::from_secs(60))
+                            .unwrap();
+                    }
+                });
+            }
+        });
+        println!("500 admissions in {:?}", begun.elapsed());
+        // Each alone would wait for a walk through the connections of its own.
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert_eq!(guard.guests().unwrap().len(), 500);
     });
 }

@@ -2,8 +2,9 @@
 
 use std::{
     collections::HashSet,
-    io,
+    mem,
     net::IpAddr,
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
@@ -15,16 +16,75 @@ use sheshi_firewall::{
 use sheshi_policy::Mac;
 
 use crate::{
-    connections,
+    connections::{self, Cutter},
     encode::Transaction,
     keeper::{Keeper, failed, failed_by, milliseconds, refused},
     kernel::{self, Pair},
+    locked,
 };
 
-impl Keeper {
+/// What the guard's threads share. Walking the connections takes longer than anything else, so it is done without the
+/// keeper.
+pub(crate) struct Post {
+    pub(crate) keeper: Mutex<Keeper>,
+    pub(crate) cutter: Cutter,
+}
+
+impl Post {
     /// Admits a device at addresses of guests' networks; renews those it has. Connections of addresses that are new are
     /// cut; if that fails, they are taken out again.
-    pub(crate) fn admit(&mut self, mac: Mac, addresses: &[IpAddr], time: Duration) -> Result<(), Error> {
+    pub(crate) fn admit(&self, mac: Mac, addresses: &[IpAddr], time: Duration) -> Result<(), Error> {
+        let new = locked(&self.keeper).let_in(mac, addresses, time)?;
+        if let Err(source) = self.cutter.cut(new.iter().map(|(_, address)| *address)) {
+            locked(&self.keeper).take_out(&new)?;
+            return Err(failed("cut a guest's older connections", source));
+        }
+        tracing::debug!(%mac, "admitted");
+        Ok(())
+    }
+
+    /// Expels a device; returns how many of its addresses were admitted.
+    pub(crate) fn expel(&self, mac: Mac) -> Result<usize, Error> {
+        let mut keeper = locked(&self.keeper);
+        keeper.read_guests()?;
+        let pairs: Vec<Pair> = keeper.guests.keys().filter(|(admitted, _)| *admitted == mac).copied().collect();
+        let count = keeper.take_out(&pairs)?;
+        drop(keeper);
+        self.cutter
+            .cut(pairs.iter().map(|(_, address)| *address))
+            .map_err(|source| failed("cut a guest's connections", source))?;
+        tracing::debug!(%mac, "expelled");
+        Ok(count)
+    }
+
+    /// Cuts the connections of guests whose time is over. To be called often: the kernel stops what they send by itself,
+    /// this stops what is sent to them.
+    pub(crate) fn sweep(&self) {
+        let over: Vec<Pair> = {
+            let (keeper, now) = (locked(&self.keeper), Instant::now());
+            let expired = keeper.guests.iter().filter(|(_, until)| **until <= now).map(|(pair, _)| pair);
+            expired.chain(&keeper.gone).copied().collect()
+        };
+        if over.is_empty() {
+            return;
+        }
+        match self.cutter.cut(over.iter().map(|(_, address)| *address)) {
+            Ok(()) => {
+                let (mut keeper, now) = (locked(&self.keeper), Instant::now());
+                // One of them may have been admitted anew meanwhile.
+                keeper.guests.retain(|pair, until| *until > now || !over.contains(pair));
+                keeper.gone.retain(|pair| !over.contains(pair));
+            }
+            Err(error) => {
+                tracing::error!(%error, "cutting the connections of guests whose time is over; trying again");
+            }
+        }
+    }
+}
+
+impl Keeper {
+    /// Puts the pairs into the kernel's sets, and returns those that are new.
+    fn let_in(&mut self, mac: Mac, addresses: &[IpAddr], time: Duration) -> Result<Vec<Pair>, Error> {
         let doing = "admit a guest";
         if time.is_zero() || time > MAX_TIME {
             return Err(refused(
@@ -65,24 +125,7 @@ impl Keeper {
             }
         }
         self.guests.extend(known.iter().chain(&new).map(|pair| (*pair, until)));
-        let fresh: HashSet<IpAddr> = new.iter().map(|(_, address)| *address).collect();
-        if let Err(source) = self.cut(&fresh) {
-            self.take_out(&new)?;
-            return Err(failed(doing, source));
-        }
-        tracing::debug!(%mac, "admitted");
-        Ok(())
-    }
-
-    /// Expels a device; returns how many of its addresses were admitted.
-    pub(crate) fn expel(&mut self, mac: Mac) -> Result<usize, Error> {
-        let doing = "expel a guest";
-        self.read_guests()?;
-        let pairs: Vec<Pair> = self.guests.keys().filter(|(admitted, _)| *admitted == mac).copied().collect();
-        let count = self.take_out(&pairs)?;
-        self.cut(&pairs.iter().map(|(_, address)| *address).collect()).map_err(|source| failed(doing, source))?;
-        tracing::debug!(%mac, "expelled");
-        Ok(count)
+        Ok(new)
     }
 
     fn take_out(&mut self, pairs: &[Pair]) -> Result<usize, Error> {
@@ -105,20 +148,6 @@ impl Keeper {
         Ok(pairs.len())
     }
 
-    /// Cuts the connections of guests whose time is over. To be called often: the kernel stops what they send by itself,
-    /// this stops what is sent to them.
-    pub(crate) fn sweep(&mut self) {
-        let now = Instant::now();
-        let over: Vec<Pair> = self.guests.iter().filter(|(_, until)| **until <= now).map(|(pair, _)| *pair).collect();
-        if over.is_empty() {
-            return;
-        }
-        match self.cut(&over.iter().map(|(_, address)| *address).collect()) {
-            Ok(_) => self.guests.retain(|pair, _| !over.contains(pair)),
-            Err(error) => tracing::error!(%error, "cutting the connections of guests whose time is over; trying again"),
-        }
-    }
-
     /// The admitted, as the kernel has them.
     pub(crate) fn guests(&mut self) -> Result<Vec<Guest>, Error> {
         let guests = kernel::guests(&mut self.socket).map_err(|source| failed("read the admitted", source))?;
@@ -139,15 +168,10 @@ impl Keeper {
     pub(crate) fn read_guests(&mut self) -> Result<(), Error> {
         let guests = kernel::guests(&mut self.socket).map_err(|source| failed("read the admitted", source))?;
         let now = Instant::now();
-        self.guests = guests.into_iter().map(|(pair, left)| (pair, now + left)).collect();
+        let guests = guests.into_iter().map(|(pair, left)| (pair, now + left)).collect();
+        let before = mem::replace(&mut self.guests, guests);
+        self.gone.extend(before.into_keys().filter(|pair| !self.guests.contains_key(pair)));
         Ok(())
-    }
-
-    fn cut(&mut self, addresses: &HashSet<IpAddr>) -> io::Result<usize> {
-        if addresses.is_empty() {
-            return Ok(0);
-        }
-        connections::cut(&mut self.socket, |connection| connection.ends.iter().any(|end| addresses.contains(end)))
     }
 
     /// Cuts the forwarded connections of guests whose time ran out while nobody swept.

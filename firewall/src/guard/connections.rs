@@ -1,14 +1,17 @@
 //! The connections the kernel tracks (ctnetlink): found, and cut.
 
 use std::{
-    io,
+    collections::{BTreeMap, HashSet},
+    io, mem,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::{Condvar, Mutex},
 };
 
 use nix::errno::Errno;
 
 use crate::{
     kernel::whole,
+    locked,
     netlink::{Socket, attributes, number, put},
 };
 
@@ -21,7 +24,10 @@ const CTA_MARK: u16 = 8;
 const CTA_ID: u16 = 12;
 const CTA_ZONE: u16 = 18;
 const NLA_F_NESTED: u16 = 0x8000;
-const FAMILIES: [u8; 2] = [2, 10];
+/// Both families in one walk.
+const EITHER: u8 = 0;
+/// Rounds whose failure is remembered until those who waited for them have looked.
+const REMEMBERED: usize = 64;
 
 /// A tracked connection, as far as it matters here.
 pub(crate) struct Connection {
@@ -36,27 +42,25 @@ pub(crate) struct Connection {
 /// Makes the kernel forget the connections that `which` picks. What is open then is judged anew, packet by packet.
 pub(crate) fn cut(socket: &mut Socket, which: impl Fn(&Connection) -> bool) -> io::Result<usize> {
     let mut doomed = Vec::new();
-    for family in FAMILIES {
-        whole(socket, |socket| {
-            socket.dump(CT_GET, family, &[], |message| {
-                let original = message.attribute(CTA_TUPLE_ORIG).unwrap_or_default();
-                let mut ends = addresses(original);
-                let source = ends.first().copied();
-                ends.extend(addresses(message.attribute(CTA_TUPLE_REPLY).unwrap_or_default()));
-                let mark = message.attribute(CTA_MARK).map_or(0, number) as u32;
-                if which(&Connection { source, ends, mark }) {
-                    let mut body = Vec::new();
-                    put(&mut body, CTA_TUPLE_ORIG | NLA_F_NESTED, original);
-                    for kind in [CTA_ID, CTA_ZONE] {
-                        if let Some(value) = message.attribute(kind) {
-                            put(&mut body, kind, value);
-                        }
+    whole(socket, |socket| {
+        socket.dump(CT_GET, EITHER, &[], |message| {
+            let original = message.attribute(CTA_TUPLE_ORIG).unwrap_or_default();
+            let mut ends = addresses(original);
+            let source = ends.first().copied();
+            ends.extend(addresses(message.attribute(CTA_TUPLE_REPLY).unwrap_or_default()));
+            let mark = message.attribute(CTA_MARK).map_or(0, number) as u32;
+            if which(&Connection { source, ends, mark }) {
+                let mut body = Vec::new();
+                put(&mut body, CTA_TUPLE_ORIG | NLA_F_NESTED, original);
+                for kind in [CTA_ID, CTA_ZONE] {
+                    if let Some(value) = message.attribute(kind) {
+                        put(&mut body, kind, value);
                     }
-                    doomed.push((family, body));
                 }
-            })
-        })?;
-    }
+                doomed.push((message.body[0], body));
+            }
+        })
+    })?;
     for (family, body) in &doomed {
         match socket.request(CT_DELETE, *family, body) {
             // It ended by itself, or was read twice.
@@ -65,6 +69,66 @@ pub(crate) fn cut(socket: &mut Socket, which: impl Fn(&Connection) -> bool) -> i
         }
     }
     Ok(doomed.len())
+}
+
+/// Cuts for many at once. To find a device's connections the kernel walks its whole table, which takes milliseconds however
+/// empty it is: who comes while a walk is under way waits and shares the next one.
+pub(crate) struct Cutter {
+    socket: Mutex<Socket>,
+    queue: Mutex<Queue>,
+    walked: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: HashSet<IpAddr>,
+    walking: bool,
+    begun: u64,
+    finished: u64,
+    /// Why a round failed.
+    failed: BTreeMap<u64, String>,
+}
+
+impl Cutter {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self { socket: Mutex::new(Socket::new(0)?), queue: Mutex::default(), walked: Condvar::new() })
+    }
+
+    /// Cuts the connections of these addresses, and returns when they are cut.
+    pub(crate) fn cut(&self, addresses: impl IntoIterator<Item = IpAddr>) -> io::Result<()> {
+        let mut queue = locked(&self.queue);
+        let before = queue.waiting.len();
+        queue.waiting.extend(addresses);
+        if before == 0 && queue.waiting.is_empty() {
+            return Ok(());
+        }
+        // The round that has not begun is the first that surely sees what was open before.
+        let ours = queue.begun + 1;
+        while queue.finished < ours {
+            if queue.walking {
+                queue = self.walked.wait(queue).unwrap_or_else(std::sync::PoisonError::into_inner);
+                continue;
+            }
+            queue.walking = true;
+            queue.begun += 1;
+            let round = queue.begun;
+            let doomed = mem::take(&mut queue.waiting);
+            drop(queue);
+            let walked =
+                cut(&mut locked(&self.socket), |connection| connection.ends.iter().any(|end| doomed.contains(end)));
+            queue = locked(&self.queue);
+            queue.walking = false;
+            queue.finished = round;
+            if let Err(error) = walked {
+                queue.failed.insert(round, error.to_string());
+                if queue.failed.len() > REMEMBERED {
+                    queue.failed.pop_first();
+                }
+            }
+            self.walked.notify_all();
+        }
+        queue.failed.get(&ours).map_or(Ok(()), |why| Err(io::Error::other(why.clone())))
+    }
 }
 
 /// Source and destination of a tuple, in this order.

@@ -1,7 +1,7 @@
 //! Who keeps the promises: the rules in force, the admitted, and what is done when somebody else touches them.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     fs, io,
     net::IpAddr,
     path::{Path, PathBuf},
@@ -39,6 +39,8 @@ pub(crate) struct Keeper {
     shown: Vec<Picture>,
     /// Who is admitted, and until when.
     pub(crate) guests: HashMap<Pair, Instant>,
+    /// Pairs the kernel no longer has, whose connections are still to be cut.
+    pub(crate) gone: HashSet<Pair>,
     guard_flags: u32,
     restored: u64,
     state: Option<PathBuf>,
@@ -54,6 +56,7 @@ impl Keeper {
             rendered: Vec::new(),
             shown: Vec::new(),
             guests: HashMap::new(),
+            gone: HashSet::new(),
             guard_flags: OWNED,
             restored: 0,
             state,

@@ -25,7 +25,7 @@ use std::{
 
 use clap::Parser;
 
-use crate::keeper::Keeper;
+use crate::{admission::Post, connections::Cutter, keeper::Keeper};
 
 /// Holds sheshi's firewall in the kernel.
 ///
@@ -74,16 +74,16 @@ fn run(options: Options) -> Result<(), String> {
     let path = options.socket;
     let listener = server::bind(&path).map_err(|error| format!("listening on {}: {error}", path.display()))?;
     let keeper = Keeper::start(options.state).map_err(|error| error.to_string())?;
-    let keeper = Arc::new(Mutex::new(keeper));
-    watch::start(&keeper).map_err(|error| format!("watching the tables: {error}"))?;
+    let cutter = Cutter::new().map_err(|error| format!("opening a netlink socket to connection tracking: {error}"))?;
+    let post = Arc::new(Post { keeper: Mutex::new(keeper), cutter });
+    watch::start(&post).map_err(|error| format!("watching the tables: {error}"))?;
     let mut allowed: std::collections::BTreeSet<u32> = options.allow_uid.into_iter().collect();
     allowed.insert(nix::unistd::geteuid().as_raw());
     tracing::info!(socket = %path.display(), "listening");
-    server::serve(&listener, &keeper, &Arc::new(allowed))
-        .map_err(|error| format!("serving {}: {error}", path.display()))
+    server::serve(&listener, &post, &Arc::new(allowed)).map_err(|error| format!("serving {}: {error}", path.display()))
 }
 
 /// A panic ends the process, so a lock is never poisoned.
-fn locked(keeper: &Mutex<Keeper>) -> MutexGuard<'_, Keeper> {
-    keeper.lock().unwrap_or_else(PoisonError::into_inner)
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

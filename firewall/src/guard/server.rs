@@ -9,7 +9,7 @@ use std::{
     },
     path::Path,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
@@ -22,11 +22,11 @@ use sheshi_firewall::{
     message::{self, PAGE, Request, Response},
 };
 
-use crate::{keeper::Keeper, locked};
+use crate::{admission::Post, locked};
 
 /// Longest a connection lives: it carries one request.
 const PATIENCE: Duration = Duration::from_secs(10);
-const MAX_CONNECTIONS: usize = 16;
+const MAX_CONNECTIONS: usize = 32;
 
 /// Binds the socket. A file left by a guard that is gone is replaced; a living guard's is not.
 pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
@@ -46,11 +46,7 @@ pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// Serves for ever.
-pub(crate) fn serve(
-    listener: &UnixListener,
-    keeper: &Arc<Mutex<Keeper>>,
-    allowed: &Arc<BTreeSet<u32>>,
-) -> io::Result<()> {
+pub(crate) fn serve(listener: &UnixListener, post: &Arc<Post>, allowed: &Arc<BTreeSet<u32>>) -> io::Result<()> {
     let open = Arc::new(AtomicUsize::new(0));
     loop {
         let stream = match listener.accept() {
@@ -77,14 +73,14 @@ pub(crate) fn serve(
                 continue;
             }
         }
-        if open.fetch_add(1, Ordering::AcqRel) >= MAX_CONNECTIONS {
-            open.fetch_sub(1, Ordering::AcqRel);
-            tracing::warn!("more than {MAX_CONNECTIONS} connections at once; hung up on one");
-            continue;
+        // The others wait in the socket's queue: who holds a place has ten seconds at most.
+        while open.load(Ordering::Acquire) >= MAX_CONNECTIONS {
+            thread::sleep(Duration::from_millis(2));
         }
-        let (keeper, open) = (Arc::clone(keeper), Arc::clone(&open));
+        open.fetch_add(1, Ordering::AcqRel);
+        let (post, open) = (Arc::clone(post), Arc::clone(&open));
         thread::Builder::new().name("peer".into()).spawn(move || {
-            if let Err(error) = converse(&stream, &keeper) {
+            if let Err(error) = converse(&stream, &post) {
                 tracing::warn!(%error, "a conversation ended");
             }
             open.fetch_sub(1, Ordering::AcqRel);
@@ -93,7 +89,7 @@ pub(crate) fn serve(
 }
 
 /// One connection: pages of closed addresses, then a request.
-fn converse(stream: &UnixStream, keeper: &Mutex<Keeper>) -> Result<(), Error> {
+fn converse(stream: &UnixStream, post: &Post) -> Result<(), Error> {
     let doing = "serving a request";
     let deadline = Instant::now() + PATIENCE;
     stream.set_write_timeout(Some(PATIENCE)).map_err(|source| Error::Broken { doing, source })?;
@@ -111,20 +107,20 @@ fn converse(stream: &UnixStream, keeper: &Mutex<Keeper>) -> Result<(), Error> {
             }
             Request::Apply { mut ruleset } => {
                 ruleset.block.append(&mut pages);
-                locked(keeper).apply(&ruleset).map(|()| Response::Done)
+                locked(&post.keeper).apply(&ruleset).map(|()| Response::Done)
             }
             Request::Admit { mac, addresses, milliseconds } => {
-                locked(keeper).admit(mac, &addresses, Duration::from_millis(milliseconds)).map(|()| Response::Done)
+                post.admit(mac, &addresses, Duration::from_millis(milliseconds)).map(|()| Response::Done)
             }
-            Request::Expel { mac } => locked(keeper).expel(mac).map(|count| Response::Expelled { count }),
-            Request::Guests => match locked(keeper).guests() {
+            Request::Expel { mac } => post.expel(mac).map(|count| Response::Expelled { count }),
+            Request::Guests => match locked(&post.keeper).guests() {
                 Ok(guests) => {
                     send_guests(stream, guests)?;
                     continue;
                 }
                 Err(error) => Err(error),
             },
-            Request::Health => locked(keeper).health().map(|health| Response::Health(Box::new(health))),
+            Request::Health => locked(&post.keeper).health().map(|health| Response::Health(Box::new(health))),
         };
         let refused = answer.is_err();
         message::send(stream, &answer.unwrap_or_else(failure), doing)?;

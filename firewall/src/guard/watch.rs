@@ -2,13 +2,13 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
 use crate::{
-    keeper::Keeper,
+    admission::Post,
     locked,
     netlink::{Socket, messages},
 };
@@ -21,21 +21,21 @@ const AT_LEAST: Duration = Duration::from_secs(5);
 const SWEEP: Duration = Duration::from_millis(250);
 
 /// Starts both. They run as long as the process.
-pub(crate) fn start(keeper: &Arc<Mutex<Keeper>>) -> io::Result<()> {
+pub(crate) fn start(post: &Arc<Post>) -> io::Result<()> {
     let socket = Socket::new(TABLES)?;
-    let ours = locked(keeper).port()?;
-    let watched = Arc::clone(keeper);
+    let ours = locked(&post.keeper).port()?;
+    let watched = Arc::clone(post);
     thread::Builder::new().name("watch".into()).spawn(move || {
         loop {
             wait_for_change(&socket, ours);
-            locked(&watched).inspect();
+            locked(&watched.keeper).inspect();
         }
     })?;
-    let swept = Arc::clone(keeper);
+    let swept = Arc::clone(post);
     thread::Builder::new().name("sweep".into()).spawn(move || {
         loop {
             thread::sleep(SWEEP);
-            locked(&swept).sweep();
+            swept.sweep();
         }
     })?;
     Ok(())
