@@ -39,7 +39,9 @@ impl Gate for Doors {
 
 impl Neighbours for Network {
     fn mac(&self, address: IpAddr) -> Option<Mac> {
-        Network::mac(self, address)
+        // Waiting is rare, and the runtime gives its other work to another thread meanwhile.
+        let wait = || tokio::runtime::Handle::current().block_on(self.mac_now(address));
+        Network::mac(self, address).or_else(|| tokio::task::block_in_place(wait))
     }
 
     fn addresses(&self, mac: Mac) -> Vec<IpAddr> {

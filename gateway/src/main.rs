@@ -1,6 +1,6 @@
 //! The `sheshi` command: reads the command line, does what it says, and turns the outcome into an exit code.
 
-use std::process::ExitCode;
+use std::{io::IsTerminal, process::ExitCode};
 
 use clap::{CommandFactory, Parser};
 use sheshi::{
@@ -11,7 +11,14 @@ use sheshi::{
 
 fn main() -> ExitCode {
     let log = tracing_subscriber::EnvFilter::try_from_env("SHESHI_LOG").unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().with_env_filter(log).with_writer(std::io::stderr).with_target(false).init();
+    let terminal = std::io::stderr().is_terminal();
+    let format = tracing_subscriber::fmt().with_env_filter(log).with_writer(std::io::stderr).with_target(false);
+    // Under systemd the journal keeps the time.
+    if terminal {
+        format.init();
+    } else {
+        format.with_ansi(false).without_time().init();
+    }
     let result = match Cli::parse().command {
         Command::Gateway(args) => daemon::run(&args.config),
         Command::Resolve(args) => resolve::run(&args),

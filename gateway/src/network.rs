@@ -179,6 +179,28 @@ impl Network {
         state.neighbours.get(&(index, address.to_canonical())).copied()
     }
 
+    /// The same, but an address that we know nothing of is looked up in the kernel itself: on a busy machine a device's first
+    /// request can overtake the event that tells of the device.
+    pub async fn mac_now(&self, address: IpAddr) -> Option<Mac> {
+        if let Some(mac) = self.mac(address) {
+            return Some(mac);
+        }
+        if let Err(error) = self.read_neighbours().await {
+            tracing::warn!(%error, "a device could not be looked up");
+        }
+        self.mac(address)
+    }
+
+    async fn read_neighbours(&self) -> Result<(), NetworkError> {
+        let dump: Result<Vec<_>, _> = self.handle.neighbours().get().execute().try_collect().await;
+        let neighbours = dump.map_err(|source| NetworkError::Dump { what: "neighbours", source })?;
+        let mut state = self.state.write().expect("no holder panics");
+        for neighbour in neighbours {
+            state.note_neighbour(neighbour, true);
+        }
+        Ok(())
+    }
+
     /// The addresses that a device on the guest side answers for.
     pub fn addresses(&self, mac: Mac) -> Vec<IpAddr> {
         self.neighbours().into_iter().filter(|(_, other)| *other == mac).map(|(address, _)| address).collect()

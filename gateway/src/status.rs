@@ -164,14 +164,20 @@ impl fmt::Display for Status {
                 }
             }
         }
-        writeln!(f, "guests    {} sessions", self.portal["sessions"])?;
-        write!(f, "dns       {}", figures(&self.dns))
+        let figure = |value: &serde_json::Value, key: &str| value[key].as_u64().unwrap_or_default();
+        writeln!(
+            f,
+            "guests    {} admitted, {} times since the start",
+            figure(&self.portal, "sessions"),
+            figure(&self.portal, "admitted")
+        )?;
+        let [queries, allowed, blocked, strangers, hits, misses, failed] =
+            ["queries", "allowed", "blocked", "stranger", "cache_hits", "cache_misses", "failed"]
+                .map(|key| figure(&self.dns, key));
+        write!(
+            f,
+            "dns       {queries} queries: {allowed} allowed, {blocked} blocked, {strangers} of strangers, {failed} failed; {hits} of {} from the cache",
+            hits + misses
+        )
     }
-}
-
-/// The figures of a flat JSON object, on one line.
-fn figures(value: &serde_json::Value) -> String {
-    let Some(object) = value.as_object() else { return String::new() };
-    let shown = object.iter().filter(|(_, value)| value.is_number()).map(|(key, value)| format!("{key} {value}"));
-    shown.collect::<Vec<_>>().join(", ").replace('_', " ")
 }
