@@ -9,6 +9,7 @@ use std::{
     fs::{self, File},
     io::{self, BufRead, BufReader, Write},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use crate::{
@@ -363,11 +364,15 @@ fn lock(folder: &Path) -> Result<File, Error> {
     let path = folder.join("lock");
     let file = File::options().write(true).create(true).truncate(false).open(&path);
     let file = file.map_err(|error| Error::disk("open", &path, error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => Err(Error::LogBusy(folder.into())),
-        Err(fs::TryLockError::Error(error)) => Err(Error::disk("lock", &path, error)),
+    // A child that another thread has forked and that has not called exec yet holds a copy of a lock just given back.
+    for wait in (0..10).map(|_| Duration::from_millis(20)) {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(fs::TryLockError::WouldBlock) => std::thread::sleep(wait),
+            Err(fs::TryLockError::Error(error)) => return Err(Error::disk("lock", &path, error)),
+        }
     }
+    Err(Error::LogBusy(folder.into()))
 }
 
 fn entry(leaf: Digest) -> [u8; ENTRY] {

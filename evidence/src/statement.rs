@@ -142,7 +142,16 @@ impl<P: Serialize + DeserializeOwned> Statement<P> {
         if !key.verifies(&dsse_bytes(IN_TOTO, &payload), &bytes) {
             return Err(StatementError::BadSignature(fingerprint));
         }
-        let statement: Self = canon::decode(&payload).map_err(canonical)?;
+        let statement: Self = match canon::decode(&payload) {
+            Ok(statement) => statement,
+            // Most likely a statement of another type, which is then what to tell.
+            Err(error) => match serde_json::from_slice::<Statement<serde_json::Value>>(&payload) {
+                Ok(other) if other.predicate_type != predicate_type => {
+                    return Err(StatementError::WrongType(other.predicate_type));
+                }
+                _ => return Err(canonical(error)),
+            },
+        };
         if statement.kind != STATEMENT || statement.predicate_type != predicate_type {
             return Err(StatementError::WrongType(statement.predicate_type));
         }
