@@ -67,7 +67,7 @@ impl Inner {
                 Ok(true) => Who::Guest(mac, left),
                 Ok(false) => Who::Stranger(mac),
                 Err(error) => {
-                    tracing::warn!("a guest's new address: {error}");
+                    self.complain(&error);
                     Who::Stranger(mac)
                 }
             },

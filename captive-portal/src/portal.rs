@@ -43,6 +43,7 @@ pub(crate) struct Inner {
     /// Open connections by who holds them.
     pub(crate) seats: Mutex<HashMap<Holder, usize>>,
     uplink: AtomicBool,
+    complained: Mutex<Option<Instant>>,
     purged: Mutex<Option<Instant>>,
     pub(crate) counts: Counts,
 }
@@ -121,6 +122,7 @@ impl Portal {
             locks: Mutex::default(),
             seats: Mutex::default(),
             uplink: AtomicBool::new(true),
+            complained: Mutex::default(),
             purged: Mutex::default(),
             counts: Counts::default(),
         })))
@@ -239,6 +241,16 @@ impl Inner {
 
     pub(crate) fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Logs what went wrong for a guest. Guests decide how often that is, so it is said at most once a second.
+    pub(crate) fn complain(&self, error: &Error) {
+        let now = self.now();
+        let mut last = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|last| now.saturating_duration_since(last) >= Duration::from_secs(1)) {
+            *last = Some(now);
+            tracing::error!("{error}");
+        }
     }
 
     async fn purge(&self) {

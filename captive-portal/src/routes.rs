@@ -163,11 +163,11 @@ async fn accept(State(inner): Portal, Extension(asker): Extension<Asker>, reques
     let (status, notice) = match admission.await {
         Ok(Ok(())) => return pages::redirect(StatusCode::SEE_OTHER, &welcome_url(words, &form)),
         Ok(Err(error @ Error::Full(_))) => {
-            tracing::warn!("{error}");
+            inner.complain(&error);
             (StatusCode::SERVICE_UNAVAILABLE, &words.message.full)
         }
         Ok(Err(error)) => {
-            tracing::error!("{error}");
+            inner.complain(&error);
             (StatusCode::SERVICE_UNAVAILABLE, &words.message.failed)
         }
         Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, &words.message.failed),
@@ -236,7 +236,7 @@ async fn leave(State(inner): Portal, Extension(asker): Extension<Asker>, request
     match end.await {
         Ok(Ok(_)) => left,
         Ok(Err(error)) => {
-            tracing::error!("{error}");
+            inner.complain(&error);
             message(&inner, words, StatusCode::SERVICE_UNAVAILABLE, &words.message.failed)
         }
         Err(_) => message(&inner, words, StatusCode::INTERNAL_SERVER_ERROR, &words.message.failed),

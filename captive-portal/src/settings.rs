@@ -153,7 +153,8 @@ impl Settings {
         };
 
         let name = Name::parse(&self.name);
-        if name.is_none() || !self.name.contains('.') || self.name.parse::<IpAddr>().is_ok() {
+        let written = name.is_some_and(|name| name.as_str().eq_ignore_ascii_case(&self.name));
+        if !written || !self.name.contains('.') || self.name.parse::<IpAddr>().is_ok() {
             let right = "want a full host name of your own, such as wifi.tirana.example";
             problem("name", format!("`{}` is not a full host name", self.name), right);
         } else if crate::probes::is_probed(&self.name.to_ascii_lowercase()) {
@@ -317,7 +318,15 @@ mod tests {
 
     #[test]
     fn a_phones_probe_name_is_no_portal_name() {
-        for name in ["captive.apple.com", "Connectivitycheck.gstatic.com", "portal", "192.0.2.1", "a b.example", ""] {
+        for name in [
+            "captive.apple.com",
+            "Connectivitycheck.gstatic.com",
+            "portal",
+            "192.0.2.1",
+            "a b.example",
+            "",
+            "wifi.example.",
+        ] {
             let mut settings: Settings = toml::from_str(GOOD).unwrap();
             settings.name = name.into();
             assert_eq!(settings.check().len(), 1, "{name}");

@@ -311,6 +311,49 @@ async fn firewall_that_refuses_admits_nobody_and_records_nothing() {
     }
 }
 
+/// Everything that can happen to a guest, with the log that an admin sees.
+#[tokio::test]
+async fn log_names_no_device_and_no_site() {
+    #[derive(Clone, Default)]
+    struct Log(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            std::io::Write::write(&mut *self.0.lock().unwrap(), bytes)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
+    // This test's runtime has one thread, and this is it.
+    let _guard = tracing::subscriber::set_default(subscriber);
+
+    let mut hotspot = Hotspot::new().await;
+    hotspot.get(2, "news.example", "/secret").await;
+    *hotspot.kernel.fault.lock().unwrap() = Fault::RefusesToAdmit;
+    assert_eq!(hotspot.accept(2).await.status, 503);
+    *hotspot.kernel.fault.lock().unwrap() = Fault::None;
+    hotspot.accept(2).await;
+    hotspot.get(2, "news.example", "/secret").await;
+    hotspot.get(2, "casino.example", "/secret").await;
+    hotspot.get(2, "captive.apple.com", "/hotspot-detect.html").await;
+    hotspot.restart().await;
+    *hotspot.kernel.fault.lock().unwrap() = Fault::RefusesToExpel;
+    hotspot.clock.forward(Duration::from_secs(9 * 3600));
+    hotspot.portal.tick().await;
+
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    for told in ["admitting a device: the kernel said no", "sessions restored", "ending a session: expelling a device"]
+    {
+        assert!(log.contains(told), "{told} is not in the log: {log}");
+    }
+    for secret in ["02:00:00", "127.0.0.2", "news.example", "casino", "secret", "apple"] {
+        assert!(!log.contains(secret), "{secret} is in the log: {log}");
+    }
+}
+
 #[tokio::test]
 async fn guest_whom_the_firewall_did_not_expel_is_expelled_later() {
     let hotspot = Hotspot::new().await;
