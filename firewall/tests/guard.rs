@@ -100,6 +100,51 @@ fn killed_guard_leaves_the_rules_and_logs_nobody_out() {
 }
 
 #[test]
+fn flush_while_the_guard_is_dead_opens_nothing() {
+    lab("flush_while_the_guard_is_dead_opens_nothing", |lab| {
+        for round in 0..3 {
+            let guard = lab.guarding(&square());
+            guard.admit_guest();
+            let mut open = lab.guest.connect(WEB4, 443);
+            assert_eq!(talk(&mut open).unwrap(), "internet");
+            guard.kill();
+            run("nft", "flush ruleset");
+            let tables = run("nft", "list tables");
+            assert_eq!(tables.trim(), "table inet sheshi_guard", "round {round}");
+            lab.tap.take();
+            for device in [&lab.guest, &lab.thief] {
+                assert!(device.tcp(WEB4, 443).is_err() && device.udp(WEB6, 4433).is_err() && !device.ping(WEB4));
+            }
+            assert_eq!(lab.tap.take().len(), 0);
+            assert_eq!(talk(&mut open).unwrap(), "internet");
+        }
+    });
+}
+
+#[test]
+fn killed_holder_is_replaced_and_an_ended_guard_takes_it_along() {
+    lab("killed_holder_is_replaced_and_an_ended_guard_takes_it_along", |lab| {
+        let guard = lab.guarding(&square());
+        let holder = || {
+            let processes =
+                std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().into_string().ok());
+            let mut numbers = processes.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
+            numbers.find(|pid| {
+                std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.ends_with(b"\0--hold\0"))
+            })
+        };
+        let first = eventually("a holder", holder);
+        run("kill", &format!("-KILL {first}"));
+        eventually("another holder", || holder().filter(|pid| *pid != first));
+        guard.signal("TERM");
+        eventually("nobody is left", || holder().is_none().then_some(()));
+        assert!(run("nft", "list tables").contains("inet sheshi\n"));
+        let guard = lab.guard();
+        assert!(guard.health().unwrap().matches);
+    });
+}
+
+#[test]
 fn guard_without_state_keeps_rules_that_have_guests_in_them() {
     lab("guard_without_state_keeps_rules_that_have_guests_in_them", |lab| {
         let guard = lab.guarding(&square());
@@ -592,5 +637,67 @@ fn crowd_is_admitted_at_once() {
         // Each alone would wait for a walk through the connections of its own.
         assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
         assert_eq!(guard.guests().unwrap().len(), 500);
+    });
+}
+
+#[test]
+fn thirty_mishaps_leak_nothing_while_a_stranger_knocks() {
+    lab("thirty_mishaps_leak_nothing_while_a_stranger_knocks", |lab| {
+        let mut guard = lab.guarding(&square());
+        guard.admit_guest();
+        let stop = Arc::new(AtomicBool::new(false));
+        let knocks = Arc::new(AtomicUsize::new(0));
+        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&knocks));
+        lab.thief.call(move || {
+            thread::spawn(move || {
+                while !stopped.load(Ordering::Relaxed) {
+                    // A new connection each time: nothing that an earlier moment allowed helps it.
+                    for (web, any) in [(WEB4, "0.0.0.0:0"), (WEB6, "[::]:0")] {
+                        if UdpSocket::bind(any).and_then(|socket| socket.send_to(b"knock", (web, 4434))).is_ok() {
+                            counted.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                    thread::sleep(Duration::from_millis(2));
+                }
+            });
+        });
+        lab.tap.take();
+        for round in 0..30 {
+            match round % 6 {
+                0 => run("nft", "flush ruleset"),
+                1 => run("nft", "delete table inet sheshi"),
+                2 => run("nft", "flush table inet sheshi"),
+                3 => {
+                    guard.kill();
+                    guard = lab.guard();
+                    String::new()
+                }
+                4 => {
+                    guard.kill();
+                    run("nft", "flush ruleset");
+                    guard = lab.guard();
+                    // The flush took the pairs, and the guard that knew them is dead.
+                    guard.admit_guest();
+                    String::new()
+                }
+                _ => {
+                    guard.signal("STOP");
+                    run("nft", "flush ruleset");
+                    thread::sleep(Duration::from_millis(50));
+                    guard.signal("CONT");
+                    String::new()
+                }
+            };
+            let health = eventually("it stands again", || {
+                guard.health().ok().filter(|health| health.matches && health.in_force)
+            });
+            assert!(health.forwarding.v4 && health.forwarding.v6);
+        }
+        stop.store(true, Ordering::Relaxed);
+        let leaked = lab.tap.take().iter().filter(|packet| packet.windows(5).any(|part| part == b"knock")).count();
+        let knocks = knocks.load(Ordering::Relaxed);
+        assert!(leaked == 0 && knocks > 500, "{leaked} of {knocks}");
+        assert_eq!(guard.guests().unwrap().len(), 2);
+        assert_eq!(lab.guest.tcp(WEB4, 443).as_deref(), Ok("internet"));
     });
 }

@@ -494,3 +494,24 @@ fn large_datagrams_in_fragments_are_judged_like_small_ones() {
         }
     });
 }
+
+#[test]
+fn packet_of_no_connection_is_dropped() {
+    lab("packet_of_no_connection_is_dropped", |lab| {
+        let guard = lab.guarding(&square());
+        guard.admit_guest();
+        let invalid =
+            || guard.health().unwrap().counters.iter().find(|counter| counter.promise == "C04").unwrap().packets;
+        let seen = || lab.tap.take().iter().filter(|packet| packet.windows(8).any(|part| part == b"checksum")).count();
+        let good = udp6(GUEST6, WEB6, 4433, b"a checksum");
+        let mut wrong = good.clone();
+        wrong[6] ^= 0x55;
+        seen();
+        lab.guest.raw(WEB6, 17, good.leak());
+        assert_eq!(seen(), 1);
+        let before = invalid();
+        lab.guest.raw(WEB6, 17, wrong.leak());
+        assert_eq!(seen(), 0);
+        assert_eq!(invalid(), before + 1);
+    });
+}

@@ -107,6 +107,31 @@ fn contract_document_states_each_promise_as_the_rules_do() {
 }
 
 #[test]
+fn contract_document_names_a_test_for_each_promise_and_each_is_there() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests");
+    let sources: String = ["guard.rs", "packets.rs", "render.rs", "root.rs"]
+        .map(|name| std::fs::read_to_string(format!("{folder}/{name}")).unwrap())
+        .concat();
+    let document =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/network-contract.md")).unwrap();
+    let promises: Vec<_> = document.split("\n### ").skip(1).collect();
+    assert_eq!(promises.len(), 30);
+    for promise in promises {
+        let tests = promise.split("**Test** ").nth(1).unwrap_or_else(|| panic!("no test: {promise}"));
+        let tests = tests.split("\n\n").next().unwrap();
+        if let Some(other) = tests.strip_prefix("as ") {
+            assert!(document.contains(&format!("### {}", &other[..3])), "{promise}");
+            continue;
+        }
+        let names: Vec<_> = tests.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "{promise}");
+        for name in names {
+            assert!(sources.contains(&format!("#[test]\nfn {name}() {{")), "{name} is no test");
+        }
+    }
+}
+
+#[test]
 fn every_problem_of_a_ruleset_is_told_at_once() {
     let mut ruleset = library();
     ruleset.guests[1].interface = "br-guest".into();
@@ -136,4 +161,30 @@ fn open_ruleset_without_sides_is_refused() {
     let open = Ruleset { closed: false, ..Ruleset::closed() };
     let Err(Error::Refused(problems)) = open.check() else { panic!("accepted") };
     assert_eq!(problems.len(), 2);
+}
+
+#[test]
+fn library_does_not_depend_on_nftnl() {
+    let tree = |features: &[&str]| {
+        let output = Command::new(env!("CARGO"))
+            .args([
+                "tree",
+                "--offline",
+                "--locked",
+                "--edges",
+                "normal",
+                "--package",
+                "sheshi-firewall",
+                "--prefix",
+                "none",
+            ])
+            .args(features)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(!tree(&["--no-default-features"]).contains("nftnl"));
+    assert!(tree(&[]).contains("nftnl"), "the control: the guard does");
 }

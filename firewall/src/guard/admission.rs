@@ -18,6 +18,7 @@ use sheshi_policy::Mac;
 use crate::{
     connections::{self, Cutter},
     encode::Transaction,
+    hold::Holder,
     keeper::{Keeper, failed, failed_by, milliseconds, refused},
     kernel::{self, Pair},
     locked,
@@ -28,6 +29,7 @@ use crate::{
 pub(crate) struct Post {
     pub(crate) keeper: Mutex<Keeper>,
     pub(crate) cutter: Cutter,
+    pub(crate) holder: Mutex<Holder>,
 }
 
 impl Post {

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     fs, io,
     net::IpAddr,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -23,7 +24,7 @@ use crate::{
 /// `owner` and `persist`: nobody else changes the table while we live, and it outlives us.
 const OWNED: u32 = 2 | 4;
 const NO_OWNER: &str = "C24: this kernel knows no table that outlives its owner (it is older than 6.9), so anybody with \
-    CAP_NET_ADMIN can remove the guard table; it is watched and put back";
+    CAP_NET_ADMIN can remove the guard table; it is watched and put back, but not while the guard is down";
 const NO_ROOM: &str = "C25: the system grants small socket buffers only, so a very long list of closed addresses may be \
     refused; run the guard with CAP_NET_ADMIN over the machine";
 
@@ -254,6 +255,11 @@ impl Keeper {
     /// Our address on the netlink bus.
     pub(crate) fn port(&self) -> io::Result<u32> {
         self.socket.port()
+    }
+
+    /// A second handle on the socket that owns the guard table.
+    pub(crate) fn owner(&self) -> io::Result<OwnedFd> {
+        self.socket.share()
     }
 
     fn picture(&mut self, table: &str) -> Result<Picture, Error> {

@@ -9,6 +9,7 @@ mod connections;
 mod encode;
 mod express;
 mod forwarding;
+mod hold;
 mod keeper;
 mod kernel;
 mod netlink;
@@ -24,8 +25,9 @@ use std::{
 };
 
 use clap::Parser;
+use nix::sys::signal::{SigSet, Signal};
 
-use crate::{admission::Post, connections::Cutter, keeper::Keeper};
+use crate::{admission::Post, connections::Cutter, hold::Holder, keeper::Keeper};
 
 /// Holds sheshi's firewall in the kernel.
 ///
@@ -45,6 +47,9 @@ struct Options {
     /// a reboot empties, such as /run: then every boot begins closed.
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
+    /// Be the holder of a running guard's table, and nothing else.
+    #[arg(long, hide = true)]
+    hold: bool,
     /// How much to log: error, warn, info or debug. Devices and addresses appear at debug only.
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log: tracing::level_filters::LevelFilter,
@@ -61,7 +66,8 @@ fn main() -> ExitCode {
         print(panic);
         std::process::abort();
     }));
-    match run(options) {
+    let ended = if options.hold { hold::run().map_err(|error| format!("holding: {error}")) } else { run(options) };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
@@ -73,14 +79,34 @@ fn main() -> ExitCode {
 fn run(options: Options) -> Result<(), String> {
     let path = options.socket;
     let listener = server::bind(&path).map_err(|error| format!("listening on {}: {error}", path.display()))?;
+    // Before there are other threads: they inherit what is blocked, and one of them waits for it.
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGTERM);
+    signals.add(Signal::SIGINT);
+    signals.thread_block().map_err(|error| format!("blocking signals: {error}"))?;
+    hold::relieve(&path).map_err(|error| format!("relieving the last guard's holder: {error}"))?;
     let keeper = Keeper::start(options.state).map_err(|error| error.to_string())?;
     let cutter = Cutter::new().map_err(|error| format!("opening a netlink socket to connection tracking: {error}"))?;
-    let post = Arc::new(Post { keeper: Mutex::new(keeper), cutter });
+    let owner = keeper.owner().map_err(|error| format!("sharing the netlink socket: {error}"))?;
+    let holder = Holder::start(&path, owner).map_err(|error| format!("starting the holder: {error}"))?;
+    let post = Arc::new(Post { keeper: Mutex::new(keeper), cutter, holder: Mutex::new(holder) });
     watch::start(&post).map_err(|error| format!("watching the tables: {error}"))?;
+    end_on_signal(signals, Arc::clone(&post)).map_err(|error| format!("waiting for signals: {error}"))?;
     let mut allowed: std::collections::BTreeSet<u32> = options.allow_uid.into_iter().collect();
     allowed.insert(nix::unistd::geteuid().as_raw());
     tracing::info!(socket = %path.display(), "listening");
     server::serve(&listener, &post, &Arc::new(allowed)).map_err(|error| format!("serving {}: {error}", path.display()))
+}
+
+/// An orderly end takes the holder along: whoever asks for it may take the tables down.
+fn end_on_signal(signals: SigSet, post: Arc<Post>) -> std::io::Result<()> {
+    let wait = move || {
+        while signals.wait().is_err() {}
+        tracing::info!("ending; the rules stay in force");
+        locked(&post.holder).end();
+        std::process::exit(0);
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(wait).map(drop)
 }
 
 /// A panic ends the process, so a lock is never poisoned.

@@ -142,6 +142,11 @@ impl Socket {
         Ok(socket::getsockname::<NetlinkAddr>(self.fd.as_raw_fd())?.pid())
     }
 
+    /// A second handle on the same socket.
+    pub(crate) fn share(&self) -> io::Result<OwnedFd> {
+        self.fd.try_clone()
+    }
+
     /// Sends a batch in one piece, and waits until the kernel has taken or refused it.
     pub(crate) fn commit(&mut self, batch: &Batched) -> Result<(), Failure> {
         if batch.last == 0 {

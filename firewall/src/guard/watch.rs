@@ -20,7 +20,7 @@ const AT_LEAST: Duration = Duration::from_secs(5);
 /// Guests' time is over at most this late (plus what deleting takes).
 const SWEEP: Duration = Duration::from_millis(250);
 
-/// Starts both. They run as long as the process.
+/// Starts both; the second also sees that the holder lives. They run as long as the process.
 pub(crate) fn start(post: &Arc<Post>) -> io::Result<()> {
     let socket = Socket::new(TABLES)?;
     let ours = locked(&post.keeper).port()?;
@@ -36,6 +36,9 @@ pub(crate) fn start(post: &Arc<Post>) -> io::Result<()> {
         loop {
             thread::sleep(SWEEP);
             swept.sweep();
+            if let Err(error) = locked(&swept.holder).ensure() {
+                tracing::error!(%error, "starting the holder");
+            }
         }
     })?;
     Ok(())
