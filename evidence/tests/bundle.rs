@@ -14,22 +14,12 @@ use sheshi_evidence::{
     record::{Body, Outcome, Record, Report, Sample},
     rollup::Verdict,
     sign::SecretKey,
-    statement::{self, Details, Manifest, Resource, Statement, TestResult},
+    statement::{self, Details, Manifest, Statement, TestResult},
     verify::{Refusal, Trust, verify, verify_after},
 };
 
 fn refusal(bundle: &Bundle, trust: &Trust) -> Refusal {
     verify(bundle, trust).expect_err("a changed bundle is refused")
-}
-
-/// Signs the manifest again, over the files as they are now.
-fn reseal(bundle: &mut Bundle, key: &SecretKey) {
-    let manifest = &bundle.files[bundle::MANIFEST];
-    let mut manifest: Statement<Manifest> = Statement::verify(manifest, statement::MANIFEST, &key.public()).unwrap();
-    let outside = [bundle::MANIFEST, bundle::COSIGNED, bundle::TIME_STAMP];
-    let inside = bundle.files.iter().filter(|(name, _)| !outside.contains(&name.as_str()));
-    manifest.subject = inside.map(|(name, bytes)| Resource::new(name.clone(), Digest::of(bytes))).collect();
-    bundle.files.insert(bundle::MANIFEST.into(), manifest.sign(key));
 }
 
 fn text(bundle: &Bundle, name: &str) -> String {

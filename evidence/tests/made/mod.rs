@@ -6,7 +6,7 @@ use std::path::Path;
 
 use sheshi_evidence::{
     Digest, Time, Token,
-    bundle::Bundle,
+    bundle::{self, Bundle},
     control::Catalogue,
     details::Terms,
     log::{Log, Stamp},
@@ -15,6 +15,7 @@ use sheshi_evidence::{
     rollup::Period,
     sample::{self, Names},
     sign::SecretKey,
+    statement::{self, Manifest, Resource, Statement},
     verify::Trust,
 };
 
@@ -307,3 +308,13 @@ pub fn good_day(folder: &Path) -> (Gateway, Bundle) {
     (gateway, bundle)
 }
 
+
+/// Signs the manifest again, over the files as they are now.
+pub fn reseal(bundle: &mut Bundle, key: &SecretKey) {
+    let manifest = &bundle.files[bundle::MANIFEST];
+    let mut manifest: Statement<Manifest> = Statement::verify(manifest, statement::MANIFEST, &key.public()).unwrap();
+    let outside = [bundle::MANIFEST, bundle::COSIGNED, bundle::TIME_STAMP];
+    let inside = bundle.files.iter().filter(|(name, _)| !outside.contains(&name.as_str()));
+    manifest.subject = inside.map(|(name, bytes)| Resource::new(name.clone(), Digest::of(bytes))).collect();
+    bundle.files.insert(bundle::MANIFEST.into(), manifest.sign(key));
+}
