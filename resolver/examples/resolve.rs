@@ -1,4 +1,5 @@
-//! The filtering resolver alone: `resolve LISTEN UPSTREAM [COMPILED [THREADS]]`, for measuring this room without the rest.
+//! The filtering resolver alone: `resolve LISTEN UPSTREAM [LIST.txt | COMPILED [THREADS]]`, for measuring this room without the
+//! rest.
 
 use std::{path::Path, sync::Arc};
 
@@ -11,12 +12,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut next = |what: &str| arguments.next().ok_or_else(|| format!("want {what}"));
     let listen = next("an address to listen on, such as 127.0.0.1:5400")?.parse()?;
     let upstream: std::net::SocketAddr = next("an upstream, such as 9.9.9.9:53")?.parse()?;
-    let compiled = match next("") {
-        Ok(path) => Compiled::load(Path::new(&path))?,
-        Err(_) => {
-            let policy = Spec::blocking([]).check()?;
-            Compiled::from_bytes(compile(&policy, &[] as &[Edition], &mut |_| ())?)?
-        }
+    let compiled = match next("").ok() {
+        Some(list) if list.ends_with(".txt") => blocking(Some(Path::new(&list)))?,
+        Some(path) => Compiled::load(Path::new(&path))?,
+        None => blocking(None)?,
     };
     let threads = next("").ok().map_or(Ok(1), |text| text.parse())?;
     let settings = Settings {
@@ -33,4 +32,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     loop {
         std::thread::park();
     }
+}
+
+/// A policy that blocks the names of one list.
+fn blocking(list: Option<&Path>) -> Result<Compiled, Box<dyn std::error::Error>> {
+    let policy = Spec::blocking(list.map(|list| ("adult", list))).check()?;
+    let editions: Result<Vec<_>, _> = policy
+        .lists
+        .iter()
+        .map(|known| {
+            Ok::<_, Box<dyn std::error::Error>>(Edition::parse(known, &std::fs::read(list.unwrap_or(Path::new("")))?)?)
+        })
+        .collect();
+    Ok(Compiled::from_bytes(compile(&policy, &editions?, &mut |_| ())?)?)
 }

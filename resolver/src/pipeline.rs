@@ -365,7 +365,7 @@ impl Core {
     ) -> Step {
         turn.counts.count(Count::Blocked);
         if let Some(category) = reason.category {
-            turn.counts.count_category(category.0);
+            turn.counts.count_category(turn.snapshot.place(category));
         }
         let mut reply = Reply::new(query, asker.transport, out);
         let qtype = query.question.qtype;

@@ -153,11 +153,31 @@ impl Handle {
 
     /// What has been done so far.
     pub fn stats(&self) -> Stats {
-        let mut stats = Stats::sum(&self.tallies);
+        let mut stats = Stats::sum(&self.tallies, &self.shared.core.views.names());
         stats.cache_bytes = self.shared.core.cache.bytes() as u64;
         stats.waiting = self.shared.core.waiting.taken() as u64;
         stats.connections = self.connections.taken() as u64;
         stats
+    }
+}
+
+impl Handle {
+    /// Sets the process's metrics to what has been done so far: `sheshi_dns_NAME_total` for each count of [`Stats`], gauges for what
+    /// is so now. Labels name categories, never clients or names.
+    pub fn publish(&self) {
+        let stats = self.stats();
+        for (name, count) in stats.counts() {
+            metrics::counter!(format!("sheshi_dns_{name}_total")).absolute(count);
+        }
+        let snapshot = self.shared.core.views.current(self.shared.time.seconds());
+        for (category, count) in &stats.blocked_by_category {
+            metrics::counter!("sheshi_dns_blocked_by_category_total", "category" => category.to_string())
+                .absolute(*count);
+        }
+        metrics::gauge!("sheshi_dns_cache_bytes").set(stats.cache_bytes as f64);
+        metrics::gauge!("sheshi_dns_waiting").set(stats.waiting as f64);
+        metrics::gauge!("sheshi_dns_connections").set(stats.connections as f64);
+        metrics::gauge!("sheshi_dns_policy_generation").set(snapshot.compiled.generation() as f64);
     }
 }
 
@@ -256,7 +276,7 @@ impl Handle {
         for socket in bound.udp {
             let (shared, socket, tally) = (self.shared.clone(), Arc::new(socket), Tally::new());
             let slow = runtime.handle().clone();
-            let batch = Batch::new(&socket).map_err(|source| Error::Listen {
+            let mut batch = Batch::new(&socket).map_err(|source| Error::Listen {
                 address: bound.address,
                 protocol: "UDP",
                 source,
@@ -265,7 +285,11 @@ impl Handle {
             let thread = std::thread::Builder::new()
                 .name("sheshi-dns-fast".into())
                 .stack_size(512 * 1024)
-                .spawn(move || udp::serve(&shared, &socket, batch, door, &tally, &slow))
+                .spawn(move || {
+                    udp::keep_serving(&shared.stopped, || {
+                        udp::serve(&shared, &socket, &mut batch, door, &tally, &slow);
+                    });
+                })
                 .map_err(Error::Thread)?;
             self.threads.push(thread);
         }

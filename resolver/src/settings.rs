@@ -94,7 +94,7 @@ pub struct PortalAddresses {
 pub struct Limits {
     /// Queries a second for each address; `None` for no limit, as behind a proxy or in a benchmark.
     pub rate: Option<Rate>,
-    /// Queries that wait for upstreams, in total.
+    /// Queries that wait for upstreams, in total. Each may hold two sockets, so the process needs as many open files.
     pub waiting: usize,
     /// The same for each client.
     pub waiting_per_client: usize,
@@ -108,7 +108,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             rate: Some(Rate { per_second: 100, burst: 300 }),
-            waiting: 4096,
+            waiting: 1024,
             waiting_per_client: 100,
             connections: 512,
             connections_per_client: 20,

@@ -2,6 +2,7 @@
 
 use std::{
     cell::Cell,
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -10,8 +11,8 @@ use std::{
 
 use serde::Serialize;
 
-/// Categories a policy can have.
-const CATEGORIES: usize = 128;
+/// Places that categories are counted in.
+pub(crate) const CATEGORIES: usize = 128;
 
 macro_rules! counts {
     ($($(#[$doc:meta])* $name:ident $variant:ident),* $(,)?) => {
@@ -25,8 +26,8 @@ macro_rules! counts {
         #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
         pub struct Stats {
             $($(#[$doc])* pub $name: u64,)*
-            /// Blocked queries by category, by position in the policy's categories; shorter than those when the rest is zero.
-            pub blocked_by_category: Vec<u64>,
+            /// Blocked queries by the name of the category.
+            pub blocked_by_category: BTreeMap<Box<str>, u64>,
             /// Bytes the cache holds now.
             pub cache_bytes: u64,
             /// Questions that wait for an upstream now.
@@ -104,8 +105,8 @@ impl Counts {
         count.set(count.get() + 1);
     }
 
-    pub(crate) fn count_category(&self, category: u8) {
-        let count = &self.categories[usize::from(category) % CATEGORIES];
+    pub(crate) fn count_category(&self, place: u8) {
+        let count = &self.categories[usize::from(place) % CATEGORIES];
         count.set(count.get() + 1);
     }
 
@@ -145,18 +146,18 @@ impl Tally {
 }
 
 impl Stats {
-    pub(crate) fn sum(tallies: &[Arc<Tally>]) -> Self {
+    /// The counts of all threads; `names` are those of the categories, by place.
+    pub(crate) fn sum(tallies: &[Arc<Tally>], names: &[Box<str>]) -> Self {
         let mut stats = Self::default();
-        let mut categories = vec![0; CATEGORIES];
         for tally in tallies {
             stats.add(tally);
-            for (sum, one) in categories.iter_mut().zip(&tally.categories) {
-                *sum += one.load(Relaxed);
+            for (name, count) in names.iter().zip(&tally.categories) {
+                let count = count.load(Relaxed);
+                if count != 0 {
+                    *stats.blocked_by_category.entry(name.clone()).or_default() += count;
+                }
             }
         }
-        let used = categories.iter().rposition(|count| *count != 0).map_or(0, |last| last + 1);
-        categories.truncate(used);
-        stats.blocked_by_category = categories;
         stats
     }
 }

@@ -3,11 +3,15 @@
 
 use std::{
     net::UdpSocket,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use tokio::runtime::Handle;
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::{
     pipeline::{Asker, Door, Step, Turn},
@@ -17,11 +21,20 @@ use crate::{
     stats::{Count, Counts, Tally},
 };
 
+/// Runs `serve` until `stopped`, again after a panic: a message that trips over a mistake of ours costs its batch, not the listener.
+pub(crate) fn keep_serving(stopped: &AtomicBool, mut serve: impl FnMut()) {
+    while !stopped.load(Relaxed) {
+        if catch_unwind(AssertUnwindSafe(&mut serve)).is_err() {
+            error!("answering DNS over UDP failed on a mistake in the program; a few queries were lost, going on");
+        }
+    }
+}
+
 /// Serves one socket until the resolver stops.
 pub(crate) fn serve(
     shared: &Arc<Shared>,
     socket: &Arc<UdpSocket>,
-    mut batch: Batch,
+    batch: &mut Batch,
     door: Door,
     tally: &Tally,
     runtime: &Handle,
@@ -87,5 +100,21 @@ pub(crate) fn serve(
         // Counted first: who has the reply can see it in the counts.
         counts.flush(tally);
         batch.send(socket, count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listener_goes_on_after_a_panic() {
+        let (stopped, mut rounds) = (AtomicBool::new(false), 0);
+        keep_serving(&stopped, || {
+            rounds += 1;
+            assert!(rounds > 2, "a mistake in the program, made on purpose");
+            stopped.store(true, Relaxed);
+        });
+        assert_eq!(rounds, 3);
     }
 }

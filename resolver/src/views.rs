@@ -6,7 +6,9 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, Guard};
-use sheshi_policy::{Compiled, GroupId, Moment, View};
+use sheshi_policy::{Category, Compiled, GroupId, Moment, View};
+
+use crate::stats::CATEGORIES;
 
 /// Where the time of day comes from.
 pub type Clock = Arc<dyn Fn() -> Moment + Send + Sync>;
@@ -22,11 +24,20 @@ pub(crate) struct Snapshot {
     /// One for each group, and a last one, where every category is blocked, for clients of groups that the policy does not have.
     views: Vec<View>,
     has_networks: bool,
+    /// For each category, the place of its name in [`Views::names`].
+    places: Box<[u8]>,
     renew_at: u32,
 }
 
 impl Snapshot {
-    fn new(compiled: Arc<Compiled>, at: Moment, before: Option<&Snapshot>, now: u32) -> Self {
+    fn new(
+        compiled: Arc<Compiled>,
+        at: Moment,
+        before: Option<&Snapshot>,
+        now: u32,
+        names: &mut Vec<Box<str>>,
+    ) -> Self {
+        let places = compiled.categories().iter().map(|category| place(names, &category.name)).collect();
         let groups = (0..compiled.groups().len() as u16).chain([u16::MAX]);
         let views: Vec<_> = groups.map(|group| compiled.view(GroupId(group), at)).collect();
         let epoch = match before {
@@ -39,7 +50,12 @@ impl Snapshot {
             Moment::Unknown => RENEW,
         };
         let has_networks = compiled.groups().iter().any(|group| !group.networks.is_empty());
-        Self { compiled, epoch, views, has_networks, renew_at: now.saturating_add(to_minute) }
+        Self { compiled, epoch, views, has_networks, places, renew_at: now.saturating_add(to_minute) }
+    }
+
+    /// Where blocks of a category are counted.
+    pub(crate) fn place(&self, category: Category) -> u8 {
+        self.places.get(usize::from(category.0)).copied().unwrap_or(OTHERS)
     }
 
     /// The view of number `index`.
@@ -63,18 +79,35 @@ impl Snapshot {
     }
 }
 
+/// Where categories are counted for which there is no place left.
+const OTHERS: u8 = CATEGORIES as u8 - 1;
+
+/// The place of a category's name: names keep theirs when a new policy puts its categories in another order.
+fn place(names: &mut Vec<Box<str>>, name: &str) -> u8 {
+    match names.iter().position(|known| **known == *name) {
+        Some(place) => place as u8,
+        None if names.len() < usize::from(OTHERS) => {
+            names.push(name.into());
+            names.len() as u8 - 1
+        }
+        None => OTHERS,
+    }
+}
+
 /// The snapshot in force.
 pub(crate) struct Views {
     policy: Arc<ArcSwap<Compiled>>,
     clock: Clock,
     current: ArcSwap<Snapshot>,
-    renewing: Mutex<()>,
+    /// Names of categories by the place where they are counted; held while a snapshot is renewed.
+    names: Mutex<Vec<Box<str>>>,
 }
 
 impl Views {
     pub(crate) fn new(policy: Arc<ArcSwap<Compiled>>, clock: Clock) -> Self {
-        let current = ArcSwap::from_pointee(Snapshot::new(policy.load_full(), clock(), None, 0));
-        Self { policy, clock, current, renewing: Mutex::new(()) }
+        let mut names = Vec::new();
+        let current = ArcSwap::from_pointee(Snapshot::new(policy.load_full(), clock(), None, 0, &mut names));
+        Self { policy, clock, current, names: Mutex::new(names) }
     }
 
     /// The snapshot for `now` (seconds). Whoever comes first after a change makes the new one: no query that arrives after a
@@ -84,14 +117,21 @@ impl Views {
         if self.holds(&current, now) {
             return current;
         }
-        let _renewing = self.renewing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.current.load();
         if self.holds(&before, now) {
             return before;
         }
-        let next = Snapshot::new(self.policy.load_full(), (self.clock)(), Some(&before), now);
+        let next = Snapshot::new(self.policy.load_full(), (self.clock)(), Some(&before), now, &mut names);
         self.current.store(Arc::new(next));
         self.current.load()
+    }
+
+    /// Names of the categories that have been in force since the start, by the place where they are counted.
+    pub(crate) fn names(&self) -> Vec<Box<str>> {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        names.resize(CATEGORIES, "others".into());
+        names
     }
 
     fn holds(&self, snapshot: &Snapshot, now: u32) -> bool {

@@ -82,7 +82,7 @@ const MATRIX: &[Probe] = &[
         name: "two OPT",
         edit: |m| {
             opt(m, 1232, 0, 0, &[]);
-            opt(m, 1232, 0, 0, &[])
+            opt(m, 1232, 0, 0, &[]);
         },
         rcode: FORMERR,
         opt: false,
@@ -91,7 +91,7 @@ const MATRIX: &[Probe] = &[
         name: "+header-only",
         edit: |m| {
             m.truncate(12);
-            m[5] = 0
+            m[5] = 0;
         },
         rcode: FORMERR,
         opt: false,
@@ -102,7 +102,7 @@ const MATRIX: &[Probe] = &[
         edit: |m| {
             m.truncate(12);
             m[5] = 0;
-            m[2] |= 0x78
+            m[2] |= 0x78;
         },
         rcode: NOTIMP,
         opt: false,
@@ -127,7 +127,7 @@ const MATRIX: &[Probe] = &[
         edit: |m| {
             m[5] = 2;
             let q = m[12..].to_vec();
-            m.extend(q)
+            m.extend(q);
         },
         rcode: FORMERR,
         opt: false,

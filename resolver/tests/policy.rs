@@ -204,7 +204,16 @@ fn block_says_by_whom_why_and_where_to_object() {
     // A legal order has a code of its own.
     assert_eq!(ede(&bench.ask("ordered.example.", RecordType::A)).map(|(code, _)| code), Some(16));
     let stats = bench.handle.stats();
-    assert_eq!((stats.blocked, stats.blocked_by_category.iter().sum::<u64>()), (2, 2));
+    let by_category: Vec<_> = stats.blocked_by_category.iter().map(|(name, count)| (&**name, *count)).collect();
+    assert_eq!((stats.blocked, by_category), (2, vec![("adult", 1), ("orders", 1)]));
+    // A policy with other categories in other places takes nothing away and mixes nothing up.
+    bench.policy.store(policy(&[("gambling", &["bet.example"])]));
+    bench.ask("bet.example.", RecordType::A);
+    let counts = bench.handle.stats().blocked_by_category;
+    assert_eq!(
+        counts.into_iter().map(|(name, count)| (name.into_string(), count)).collect::<Vec<_>>(),
+        [("adult".to_owned(), 1), ("gambling".to_owned(), 1), ("orders".to_owned(), 1)]
+    );
 }
 
 #[test]
