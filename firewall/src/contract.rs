@@ -94,7 +94,7 @@ pub fn working(ruleset: &Ruleset) -> Table {
 }
 
 fn sets(ruleset: &Ruleset) -> Vec<Set> {
-    let (block4, block6) = network::distinct(ruleset.block.iter().copied()).into_iter().partition(|n| n.is_ipv4());
+    let (block4, block6) = network::distinct(ruleset.block.iter().copied()).into_iter().partition(network::is_ipv4);
     vec![
         Set { name: GUEST4, key: Key::MacIpv4, content: Content::Timed { size: GUEST4_SIZE } },
         Set { name: GUEST6, key: Key::MacIpv6, content: Content::Timed { size: GUEST6_SIZE } },

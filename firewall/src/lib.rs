@@ -18,6 +18,7 @@ mod ruleset;
 pub use client::Guard;
 pub use error::Error;
 pub use message::{Counter, Forwarding, Guest, Health};
-pub use network::{Network, NotANetwork};
+pub use network::last_address;
 pub use promise::Promise;
 pub use ruleset::{Admin, GuestSide, Ipv6Mode, MAX_CLOSED_ADDRESSES, Ports, Ruleset, Side};
+pub use sheshi_policy::Network;

@@ -5,6 +5,7 @@ use std::fmt::{self, Display, Write};
 use crate::{
     Ruleset, contract,
     ir::{Base, Chain, Content, Expr, Family, Hook, Key, Kind, L4, Rule, Set, States, Table},
+    network,
 };
 
 impl Ruleset {
@@ -40,7 +41,7 @@ impl Display for Set {
             Content::Networks(networks) => {
                 writeln!(f, "\t\tflags interval")?;
                 if !networks.is_empty() {
-                    let list: Vec<_> = networks.iter().map(ToString::to_string).collect();
+                    let list: Vec<_> = networks.iter().map(network::written).collect();
                     writeln!(f, "\t\telements = {{ {} }}", list.join(",\n\t\t\t     "))?;
                 }
             }
@@ -109,7 +110,10 @@ impl Display for Expr {
                 Family::Ipv6 => write!(f, "icmpv6 type {}", icmp.name),
             },
             Self::FromNeighbour => f.write_str("ip6 hoplimit 255"),
-            Self::Saddr(network) => write!(f, "{} saddr {network}", if network.is_ipv4() { "ip" } else { "ip6" }),
+            Self::Saddr(source) => {
+                let family = if network::is_ipv4(source) { Family::Ipv4 } else { Family::Ipv6 };
+                write!(f, "{family} saddr {}", network::written(source))
+            }
             Self::DaddrIn(set, family) => write!(f, "{family} daddr @{set}"),
             Self::PairIn(set, family) => write!(f, "ether saddr . {family} saddr @{set}"),
             Self::State(states) => write!(f, "ct state {states}"),

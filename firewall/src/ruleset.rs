@@ -4,7 +4,7 @@ use std::{collections::HashSet, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Network};
+use crate::{Error, Network, network};
 
 /// Most closed addresses a ruleset may name.
 pub const MAX_CLOSED_ADDRESSES: usize = 65_536;
@@ -175,16 +175,18 @@ impl Ruleset {
             let v6 = guest.v6.iter().enumerate().map(|(m, side)| (format!("guests[{n}].v6[{m}]"), side, false));
             for (path, side, ipv4) in v4.chain(v6) {
                 let Side { network, gateway } = side;
-                let narrow_enough = network.is_ipv4() == ipv4 && network.prefix() >= if ipv4 { 8 } else { 32 };
-                if !narrow_enough || network.prefix() > if ipv4 { 30 } else { 126 } {
+                let narrow_enough = network::is_ipv4(network) == ipv4 && network.length() >= if ipv4 { 8 } else { 32 };
+                if !narrow_enough || network.length() > if ipv4 { 30 } else { 126 } {
                     let right = if ipv4 { "IPv4 network from /8 to /30" } else { "IPv6 network from /32 to /126" };
                     problems.push(format!("{path}.network: {network} is not usable; want an {right}"));
                     continue;
                 }
-                if !network.contains(*gateway) || ipv4 && (*gateway == network.first() || *gateway == network.last()) {
+                if !network.contains(*gateway)
+                    || ipv4 && (*gateway == network.address() || *gateway == network::last_address(network))
+                {
                     problems.push(format!("{path}.gateway: {gateway} is not a host address of {network}"));
                 }
-                if let Some((other, _)) = seen.iter().find(|(_, other)| other.overlaps(network)) {
+                if let Some((other, _)) = seen.iter().find(|(_, other)| network::overlap(other, network)) {
                     problems.push(format!("{path}.network: {network} overlaps {other}; networks must be apart"));
                 }
                 seen.push((format!("{path}.network"), *network));
@@ -215,7 +217,7 @@ impl Ruleset {
         bound(problems, "block", self.block.len(), MAX_CLOSED_ADDRESSES);
         for (n, network) in self.block.iter().enumerate() {
             // A list that names half the internet is a broken list, not a list of resolvers.
-            if network.prefix() < if network.is_ipv4() { 8 } else { 16 } {
+            if network.length() < if network::is_ipv4(network) { 8 } else { 16 } {
                 problems.push(format!("block[{n}]: {network} is too wide; want IPv4 from /8, IPv6 from /16"));
             }
         }
@@ -232,6 +234,9 @@ impl Ruleset {
                 ));
             }
             bound(problems, &format!("admin[{n}].from"), admin.from.len(), 64);
+            for (m, network) in admin.from.iter().enumerate().filter(|(_, network)| network.length() == 0) {
+                problems.push(format!("admin[{n}].from[{m}]: {network} is everybody; leave `from` empty to say so"));
+            }
             bound(problems, &format!("admin[{n}].tcp"), admin.tcp.len(), 64);
             if admin.tcp.is_empty() || admin.tcp.contains(&0) {
                 problems.push(format!("admin[{n}].tcp: want one or more ports from 1 to 65535"));

@@ -604,6 +604,33 @@ fn rude_peers_do_not_stop_the_guard() {
 }
 
 #[test]
+fn service_manager_hears_when_the_rules_are_in_force_and_that_the_guard_is_not_stuck() {
+    lab("service_manager_hears_when_the_rules_are_in_force_and_that_the_guard_is_not_stuck", |lab| {
+        let path = lab.socket().with_extension("notify");
+        let manager = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+        manager.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+        let hear = || {
+            let mut buffer = [0; 32];
+            manager.recv(&mut buffer).map(|length| String::from_utf8_lossy(&buffer[..length]).into_owned())
+        };
+        let mut guard = Command::new(env!("CARGO_BIN_EXE_sheshi-guard"))
+            .args(["--log", "warn", "--socket"])
+            .arg(lab.socket())
+            .env("NOTIFY_SOCKET", &path)
+            .env("WATCHDOG_USEC", "3000000")
+            .spawn()
+            .unwrap();
+        assert_eq!(hear().unwrap(), "READY=1");
+        assert!(run("nft", "list tables").contains("inet sheshi\n"));
+        assert_eq!((hear().unwrap(), hear().unwrap()), ("WATCHDOG=1".into(), "WATCHDOG=1".into()));
+        run("kill", &format!("-STOP {}", guard.id()));
+        while hear().is_ok() {}
+        guard.kill().unwrap();
+        guard.wait().unwrap();
+    });
+}
+
+#[test]
 fn second_guard_does_not_take_the_socket_of_a_living_one() {
     lab("second_guard_does_not_take_the_socket_of_a_living_one", |lab| {
         let guard = lab.guarding(&square());

@@ -139,7 +139,7 @@ fn every_problem_of_a_ruleset_is_told_at_once() {
     ruleset.uplinks[0] = "wan0\" accept".into();
     ruleset.ports.portal = 53;
     ruleset.block.push(network("0.0.0.0/0"));
-    ruleset.admin.push(Admin { interface: "br-guest".into(), from: Vec::new(), tcp: vec![0] });
+    ruleset.admin.push(Admin { interface: "br-guest".into(), from: vec![network("::/0")], tcp: vec![0] });
     let Err(Error::Refused(problems)) = ruleset.check() else { panic!("accepted") };
     for path in [
         "guests[1].interface: \"br-guest\" is named twice",
@@ -149,11 +149,12 @@ fn every_problem_of_a_ruleset_is_told_at_once() {
         "ports.portal: 53 is taken",
         "block[3]: 0.0.0.0/0 is too wide",
         "admin[2].interface: \"br-guest\" is a guest's",
+        "admin[2].from[0]: ::/0 is everybody",
         "admin[2].tcp: want",
     ] {
         assert!(problems.iter().any(|problem| problem.starts_with(path)), "{path} not among {problems:#?}");
     }
-    assert_eq!(problems.len(), 8, "{problems:#?}");
+    assert_eq!(problems.len(), 9, "{problems:#?}");
 }
 
 #[test]

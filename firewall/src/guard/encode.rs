@@ -158,7 +158,7 @@ impl Transaction {
                 sys::empty(&mut self.batch, &nft_set);
                 self.label(format!("old elements of the set {}", set.name));
                 for network in networks {
-                    sys::element(&mut nft_set, &Bytes::address(network.first()), 0, false);
+                    sys::element(&mut nft_set, &Bytes::address(network.address()), 0, false);
                     // Where no address follows, the interval has no end and goes to the last address.
                     if let Some(after) = following(network) {
                         sys::element(&mut nft_set, &Bytes::address(after), 0, true);
@@ -171,7 +171,7 @@ impl Transaction {
 }
 
 fn following(network: &Network) -> Option<IpAddr> {
-    match network.last() {
+    match sheshi_firewall::last_address(network) {
         IpAddr::V4(last) => last.to_bits().checked_add(1).map(|bits| Ipv4Addr::from_bits(bits).into()),
         IpAddr::V6(last) => last.to_bits().checked_add(1).map(|bits| Ipv6Addr::from_bits(bits).into()),
     }

@@ -205,8 +205,8 @@ impl Writer<'_, '_> {
     }
 
     fn source(&mut self, source: &Network) {
-        self.family(if source.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 });
-        let (offset, bytes, mask) = match (source.first(), source.prefix()) {
+        self.family(if source.address().is_ipv4() { Family::Ipv4 } else { Family::Ipv6 });
+        let (offset, bytes, mask) = match (source.address(), source.length()) {
             (IpAddr::V4(first), prefix) => {
                 (12, first.octets().to_vec(), (u32::MAX << (32 - u32::from(prefix))).to_be_bytes().to_vec())
             }
@@ -214,8 +214,8 @@ impl Writer<'_, '_> {
                 (8, first.octets().to_vec(), (u128::MAX << (128 - u32::from(prefix))).to_be_bytes().to_vec())
             }
         };
-        if source.prefix().is_multiple_of(8) {
-            let whole = usize::from(source.prefix() / 8);
+        if source.length().is_multiple_of(8) {
+            let whole = usize::from(source.length() / 8);
             self.push(&network(offset, whole as u32));
             self.equal(&bytes[..whole]);
         } else {

@@ -55,6 +55,7 @@ impl Holder {
         fs::set_permissions(&self.path, fs::Permissions::from_mode(0o600))?;
         let child = Command::new(std::env::current_exe()?)
             .arg("--hold")
+            .env_remove("NOTIFY_SOCKET")
             .stdin(Stdio::from(self.owner.try_clone()?))
             .stdout(Stdio::from(OwnedFd::from(listener)))
             // What is typed at the guard's terminal is not for the holder.

@@ -13,6 +13,7 @@ mod hold;
 mod keeper;
 mod kernel;
 mod netlink;
+mod notify;
 mod picture;
 mod server;
 mod sys;
@@ -95,6 +96,7 @@ fn run(options: Options) -> Result<(), String> {
     let mut allowed: std::collections::BTreeSet<u32> = options.allow_uid.into_iter().collect();
     allowed.insert(nix::unistd::geteuid().as_raw());
     tracing::info!(socket = %path.display(), "listening");
+    notify::ready();
     server::serve(&listener, &post, &Arc::new(allowed)).map_err(|error| format!("serving {}: {error}", path.display()))
 }
 

@@ -11,6 +11,7 @@ use crate::{
     admission::Post,
     locked,
     netlink::{Socket, messages},
+    notify,
 };
 
 /// NFNLGRP_NFTABLES, as a bit of the groups a socket hears.
@@ -19,6 +20,8 @@ const TABLES: u32 = 1 << (7 - 1);
 const AT_LEAST: Duration = Duration::from_secs(5);
 /// Guests' time is over at most this late (plus what deleting takes).
 const SWEEP: Duration = Duration::from_millis(250);
+/// How often the service manager hears that we are not stuck.
+const TELL: Duration = Duration::from_secs(1);
 
 /// Starts both; the second also sees that the holder lives. They run as long as the process.
 pub(crate) fn start(post: &Arc<Post>) -> io::Result<()> {
@@ -33,9 +36,15 @@ pub(crate) fn start(post: &Arc<Post>) -> io::Result<()> {
     })?;
     let swept = Arc::clone(post);
     thread::Builder::new().name("sweep".into()).spawn(move || {
+        let mut told = Instant::now();
         loop {
             thread::sleep(SWEEP);
             swept.sweep();
+            drop(locked(&swept.keeper));
+            if told.elapsed() >= TELL {
+                told = Instant::now();
+                notify::alive();
+            }
             if let Err(error) = locked(&swept.holder).ensure() {
                 tracing::error!(%error, "starting the holder");
             }
