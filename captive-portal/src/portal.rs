@@ -21,6 +21,8 @@ use crate::{
     store::Store,
 };
 
+/// How long a tick waits for what it has begun: a firewall that does not answer must not hold up its caller.
+const TICK_TIME: Duration = Duration::from_secs(1);
 /// How often old records are looked for.
 const PURGE_EVERY: Duration = Duration::from_secs(600);
 
@@ -40,6 +42,8 @@ pub(crate) struct Inner {
     pub(crate) book: Mutex<Book>,
     /// One lock a device: what is done to a device is done one after the other, what is done to two at the same time.
     pub(crate) locks: Mutex<HashMap<Mac, Arc<tokio::sync::Mutex<()>>>>,
+    /// Held while sessions are being settled.
+    settling: Arc<tokio::sync::Mutex<()>>,
     /// Open connections by who holds them.
     pub(crate) seats: Mutex<HashMap<Holder, usize>>,
     uplink: AtomicBool,
@@ -120,6 +124,7 @@ impl Portal {
             store,
             book: Mutex::default(),
             locks: Mutex::default(),
+            settling: Arc::default(),
             seats: Mutex::default(),
             uplink: AtomicBool::new(true),
             complained: Mutex::default(),
@@ -142,10 +147,16 @@ impl Portal {
     }
 
     /// Ends sessions that are over, tries again what the firewall failed to do, deletes old records. To be called about
-    /// once a second.
+    /// once a second; what takes longer goes on by itself, and the next call waits for nothing.
     pub async fn tick(&self) {
-        self.0.settle().await;
-        self.0.purge().await;
+        let Ok(turn) = self.0.settling.clone().try_lock_owned() else { return };
+        let inner = self.0.clone();
+        let work = tokio::spawn(async move {
+            inner.settle().await;
+            inner.purge().await;
+            drop(turn);
+        });
+        let _ = tokio::time::timeout(TICK_TIME, work).await;
     }
 
     /// Ends a device's session at once. Whether it had one. The firewall is asked in any case.

@@ -370,6 +370,26 @@ async fn guest_whom_the_firewall_did_not_expel_is_expelled_later() {
 }
 
 #[tokio::test]
+async fn firewall_that_does_not_answer_holds_up_no_tick() {
+    let hotspot = Hotspot::new().await;
+    hotspot.accept(2).await;
+    hotspot.accept(3).await;
+    *hotspot.kernel.fault.lock().unwrap() = Fault::HangsOnExpel;
+    hotspot.clock.forward(Duration::from_secs(8 * 3600));
+    let begin = std::time::Instant::now();
+    for _ in 0..3 {
+        hotspot.portal.tick().await;
+    }
+    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+    // The directory does not wait for the firewall, and what is owed is done as soon as it answers again.
+    assert!(!hotspot.is_guest(2) && !hotspot.is_guest(3));
+    *hotspot.kernel.fault.lock().unwrap() = Fault::None;
+    tokio::time::sleep(Duration::from_millis(4500)).await;
+    hotspot.portal.tick().await;
+    assert_eq!(hotspot.kernel.addresses(device(2)), [] as [IpAddr; 0]);
+}
+
+#[tokio::test]
 async fn who_accepts_again_is_not_expelled_by_an_old_debt() {
     let hotspot = Hotspot::new().await;
     hotspot.accept(2).await;

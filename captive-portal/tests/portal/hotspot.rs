@@ -36,6 +36,8 @@ pub(crate) enum Fault {
     None,
     RefusesToAdmit,
     RefusesToExpel,
+    /// Does not answer when it is to expel.
+    HangsOnExpel,
     /// Does it, but says that it did not.
     AdmitsAndDenies,
 }
@@ -84,8 +86,11 @@ impl Gate for Kernel {
         Box::pin(async move {
             tokio::time::sleep(Duration::from_millis(5)).await;
             self.asked.lock().unwrap().push(format!("expel {mac}"));
-            if *self.fault.lock().unwrap() == Fault::RefusesToExpel {
-                return Err(GateError("the kernel said no".into()));
+            let fault = *self.fault.lock().unwrap();
+            match fault {
+                Fault::RefusesToExpel => return Err(GateError("the kernel said no".into())),
+                Fault::HangsOnExpel => std::future::pending::<()>().await,
+                _ => {}
             }
             self.set.lock().unwrap().retain(|(owner, _), _| *owner != mac);
             Ok(())
