@@ -116,7 +116,13 @@ impl Bundle {
     ///
     /// # Errors
     /// When the log cannot be read or written, or the period is not over at `stamp`.
-    pub fn make(log: &mut Log, key: &SecretKey, terms: Terms<'_>, earlier: &[u64], stamp: Stamp) -> Result<Self, Error> {
+    pub fn make(
+        log: &mut Log,
+        key: &SecretKey,
+        terms: Terms<'_>,
+        earlier: &[u64],
+        stamp: Stamp,
+    ) -> Result<Self, Error> {
         if stamp.time.is_none_or(|now| now < terms.period.to) || terms.period.from >= terms.period.to {
             return Err(Error::Period("a report needs a period that is over, and a clock that is set"));
         }
@@ -150,13 +156,22 @@ impl Bundle {
         let inclusion =
             |record: &Record| Inclusion { hashes: hashes(tree.inclusion(record.seq, size)), seq: record.seq };
         let proof = Proof {
-            earlier: earlier.iter().filter(|old| **old <= size).collect::<BTreeSet<_>>().into_iter().map(growth).collect(),
+            earlier: earlier
+                .iter()
+                .filter(|old| **old <= size)
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .map(growth)
+                .collect(),
             left: hashes(tree.range(first).roots().iter().copied()),
             older: singles.iter().map(inclusion).collect(),
         };
         let mut files = report::render(&details.predicate, terms.catalogue, terms.profile, report_digest);
         files.insert(RECORDS.into(), records);
-        files.insert(OLDER.into(), singles.iter().flat_map(|record| [record.bytes(), b"\n".to_vec()].concat()).collect());
+        files.insert(
+            OLDER.into(),
+            singles.iter().flat_map(|record| [record.bytes(), b"\n".to_vec()].concat()).collect(),
+        );
         files.insert(PROOF.into(), crate::canon::encode(&proof));
         files.insert(CHECKPOINT.into(), log.checkpoint(key).into_bytes());
         files.insert(DETAILS.into(), details.sign(key));
@@ -270,14 +285,18 @@ fn singles(log: &Log, terms: Terms<'_>, first: u64) -> Result<Vec<Record>, Error
             (_, Some((series, _))) => series,
             _ => continue,
         };
-        if early { newest.insert(kind, record.seq) } else { newest.remove(&kind) };
+        if early {
+            newest.insert(kind, record.seq)
+        } else {
+            newest.remove(&kind)
+        };
     }
     let wanted: BTreeSet<u64> = newest.into_values().chain([0, first - 1]).collect();
     wanted
         .into_iter()
         .map(|seq| {
             let found = log.records_from(seq)?.next().filter(|found| found.as_ref().map_or(true, |r| r.seq == seq));
-            found.unwrap_or_else(|| Err(Error::Period("a record that the report needs was deleted")))
+            found.unwrap_or(Err(Error::Period("a record that the report needs was deleted")))
         })
         .collect()
 }

@@ -131,7 +131,9 @@ impl Chain {
                     let ran = i64::try_from(record.mono - last.mono).unwrap_or(i64::MAX / 2);
                     let apart = (now.millis() - before.millis()).saturating_sub(ran).saturating_abs();
                     if apart > TOLERANCE + ran / 1_000 {
-                        return Err(ChainError::Time("wall time and monotonic time went apart without a `clock` record"));
+                        return Err(ChainError::Time(
+                            "wall time and monotonic time went apart without a `clock` record",
+                        ));
                     }
                 }
                 if matches!(record.body, Body::Boot(_)) {
@@ -204,7 +206,8 @@ mod tests {
 
     #[test]
     fn clock_that_was_set_stays_set_until_the_next_boot() {
-        let start = [(open(), A, 5, None), (report(), A, 9, None), (clock(), A, 10, Some(0)), (report(), A, 20, Some(10))];
+        let start =
+            [(open(), A, 5, None), (report(), A, 9, None), (clock(), A, 10, Some(0)), (report(), A, 20, Some(10))];
         assert_eq!(run(&start), Ok(()));
         assert!(run(&[&start[..], &[(report(), A, 30, None)]].concat()).is_err());
         assert_eq!(run(&[&start[..], &[(boot(), B, 3, None)]].concat()), Ok(()));
@@ -233,7 +236,8 @@ mod tests {
         let start = [(open(), A, 0, Some(100_000))];
         assert!(run(&[&start[..], &[(boot(), B, 0, Some(97_999))]].concat()).is_err());
         assert_eq!(run(&[&start[..], &[(boot(), B, 0, Some(98_000))]].concat()), Ok(()));
-        let corrected = [&start[..], &[(boot(), B, 0, None), (clock(), B, 1, Some(50)), (report(), B, 2, Some(51))]].concat();
+        let corrected =
+            [&start[..], &[(boot(), B, 0, None), (clock(), B, 1, Some(50)), (report(), B, 2, Some(51))]].concat();
         assert_eq!(run(&corrected), Ok(()), "a clock that ran ahead is corrected once and for all");
     }
 }

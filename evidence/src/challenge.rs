@@ -19,7 +19,9 @@ fn base32(bytes: &[u8]) -> String {
         .chunks_exact(5)
         .flat_map(|five| {
             let bits = five.iter().fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
-            (0..8).rev().map(move |place| b"abcdefghijklmnopqrstuvwxyz234567"[(bits >> (5 * place) & 31) as usize] as char)
+            (0..8)
+                .rev()
+                .map(move |place| b"abcdefghijklmnopqrstuvwxyz234567"[(bits >> (5 * place) & 31) as usize] as char)
         })
         .collect()
 }

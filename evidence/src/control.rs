@@ -305,7 +305,8 @@ pub(crate) fn check_limits(path: &str, limits: &[Limit], problems: &mut Problems
         if limit.at_least.zip(limit.at_most).is_some_and(|(least, most)| least > most) {
             problems.add(&path, "can never hold", "let `at_least` be no more than `at_most`");
         }
-        if [limit.at_least, limit.at_most].into_iter().flatten().any(|bound| bound.unsigned_abs() > canon::MAX_INTEGER) {
+        if [limit.at_least, limit.at_most].into_iter().flatten().any(|bound| bound.unsigned_abs() > canon::MAX_INTEGER)
+        {
             problems.add(&path, "is too large", "stay below 2^53");
         }
     }

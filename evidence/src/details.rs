@@ -111,9 +111,8 @@ impl<'a> Reader<'a> {
         let open = self.open.unwrap_or(Open { format: 1, key: Digest::default(), lab: false, origin: String::new() });
         let (site_name, networks, organisation, site) =
             self.site.map_or_else(Default::default, |site| (site.name, site.networks, site.organisation, site.site));
-        let (lists, policy, software) = self
-            .state
-            .map_or_else(Default::default, |state| (state.lists, Some(state.policy), state.software));
+        let (lists, policy, software) =
+            self.state.map_or_else(Default::default, |state| (state.lists, Some(state.policy), state.software));
         Details {
             catalogue: Edition {
                 digest: catalogue.digest(),

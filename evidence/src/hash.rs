@@ -125,8 +125,7 @@ pub(crate) fn from_base64(text: &str) -> Option<Vec<u8>> {
 
 /// Whether a text may name a gateway, network, list or nonce.
 pub fn is_id(text: &str) -> bool {
-    (1..=64).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._/-".contains(&byte))
+    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._/-".contains(&byte))
 }
 
 #[cfg(test)]

@@ -1,4 +1,13 @@
-//! Controls, probes and outcomes as values; records, chain, signature, verification.
+//! What a gateway can prove about its own filter, and how anyone checks it. Pure of sockets and clocks; builds anywhere.
+//!
+//! The gateway's probes come in as values: [`record::Attempt`]s of the probes that the [`control::Catalogue`] lists; the
+//! [`log::Log`] keeps them as chained [`record::Record`]s under one Merkle tree, and signs its size and root
+//! ([`note::Checkpoint`]). The [`rollup`] turns attempts into a verdict under a [`profile::Profile`]; [`details`] says it
+//! as a signed [`statement`], [`report`] as pages, and a [`bundle::Bundle`] holds all of it for one period.
+//! [`verify::verify`] checks a bundle by computing everything again; the binary `sheshi-verify` is that function.
+//! `docs/evidence-format.md` is the contract: every byte here follows from it. Signing is in [`sign`] alone, outside time
+//! stamps are in [`tsp`] alone.
+
 pub mod bundle;
 pub mod canon;
 pub mod chain;
@@ -22,7 +31,8 @@ pub mod statement;
 pub mod time;
 pub mod tsp;
 pub mod verify;
+
 pub use error::Error;
-pub use refusal::Name;
 pub use hash::{Digest, Token};
+pub use refusal::Name;
 pub use time::Time;

@@ -124,7 +124,8 @@ impl Log {
         }
         for leftover in segments(folder)? {
             let path = segment_path(folder, leftover);
-            fs::remove_file(&path).map_err(|error| Error::disk("remove the rest of a start that was cut off", &path, error))?;
+            fs::remove_file(&path)
+                .map_err(|error| Error::disk("remove the rest of a start that was cut off", &path, error))?;
         }
         let mut log = Self::start(disk, folder, lock, Chain::new(0, None, Some(gw.to_owned())), Range::default(), 0)?;
         log.origin.clone_from(&open.origin);
@@ -353,7 +354,8 @@ fn segments(folder: &Path) -> Result<Vec<u64>, Error> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
-        let number = name.to_str().and_then(|name| name.strip_prefix("records-")?.strip_suffix(".jsonl")?.parse::<u64>().ok());
+        let number =
+            name.to_str().and_then(|name| name.strip_prefix("records-")?.strip_suffix(".jsonl")?.parse::<u64>().ok());
         found.extend(number);
     }
     found.sort_unstable();

@@ -289,14 +289,8 @@ mod tests {
         ];
         let mut tree = Tree::default();
         leaves.iter().for_each(|bytes| tree.push(leaf(bytes)));
-        assert_eq!(
-            tree.root(1).to_string(),
-            "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d"
-        );
-        assert_eq!(
-            tree.root(8).to_string(),
-            "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328"
-        );
+        assert_eq!(tree.root(1).to_string(), "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d");
+        assert_eq!(tree.root(8).to_string(), "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328");
     }
 
     #[test]
@@ -304,7 +298,7 @@ mod tests {
         let tree = tree(70);
         let mut range = Range::default();
         for size in 0..=70 {
-            let want = plain_root(&tree.levels.first().map_or(&[][..], |leaves| &leaves[..size as usize]));
+            let want = plain_root(tree.levels.first().map_or(&[][..], |leaves| &leaves[..size as usize]));
             assert_eq!(tree.root(size), want, "{size}");
             assert_eq!(range.root(), want, "{size}");
             assert_eq!(range, tree.range(size), "{size}");

@@ -89,7 +89,8 @@ impl Checkpoint {
         let root = Digest::from_base64(root).ok_or(NoteError::Shape("the root is not 32 bytes in base64"))?;
         let size = size.parse().map_err(|_| NoteError::Shape("the size is not a number"))?;
         let checkpoint = Self { origin: origin.to_owned(), size, root };
-        let signature = parse_line(signatures, origin).ok_or(NoteError::Shape("not one signature line of the origin"))?;
+        let signature =
+            parse_line(signatures, origin).ok_or(NoteError::Shape("not one signature line of the origin"))?;
         let (id, signature) = signature.split_at_checked(4).ok_or(NoteError::Shape("no key id"))?;
         let signature: &[u8; 64] =
             signature.try_into().map_err(|_| NoteError::Shape("the signature is not 64 bytes"))?;
@@ -128,7 +129,8 @@ impl Checkpoint {
         note: &[u8],
         keys: &[PublicKey],
     ) -> Result<Vec<(String, Time)>, NoteError> {
-        let lines = cosigned.strip_prefix(note).ok_or(NoteError::Shape("does not start with the bytes of `checkpoint`"))?;
+        let lines =
+            cosigned.strip_prefix(note).ok_or(NoteError::Shape("does not start with the bytes of `checkpoint`"))?;
         let lines = std::str::from_utf8(lines).map_err(|_| NoteError::Shape("not UTF-8"))?;
         let mut left: Vec<&PublicKey> = keys.iter().collect();
         let mut witnesses = Vec::new();

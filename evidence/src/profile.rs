@@ -104,7 +104,11 @@ impl Profile {
             let path = format!("limits.{}.{}", limit.control, limit.probe);
             let control = catalogue.control(&limit.control);
             if !control.is_some_and(|control| control.probes.iter().any(|probe| probe.id == limit.probe)) {
-                problems.add(&path, "is no probe of the catalogue", "write a control such as SH-05 and a probe such as p4");
+                problems.add(
+                    &path,
+                    "is no probe of the catalogue",
+                    "write a control such as SH-05 and a probe such as p4",
+                );
             }
             check_limits(&path, std::slice::from_ref(&limit.limit), &mut problems);
         }
@@ -131,10 +135,18 @@ impl Profile {
         }
         profile.limits.extend(spec.limits);
         if profile.mandatory.is_empty() {
-            problems.add("mandatory", "no control decides, so every site would comply", "name controls or extend baseline");
+            problems.add(
+                "mandatory",
+                "no control decides, so every site would comply",
+                "name controls or extend baseline",
+            );
         }
         for id in profile.never_left_out.iter().filter(|id| !profile.mandatory.contains(*id)) {
-            problems.add(&format!("never_left_out.{id}"), "is not mandatory, so it would change nothing", "add it to `mandatory`");
+            problems.add(
+                &format!("never_left_out.{id}"),
+                "is not mandatory, so it would change nothing",
+                "add it to `mandatory`",
+            );
         }
         problems.none().map(|()| profile)
     }
@@ -214,7 +226,9 @@ mod tests {
             assert!(text.contains(part), "{part} in:\n{text}");
         }
         let nothing = "id = \"x\"\nversion = \"1\"\ntitle = { en = \"x\", sq = \"x\" }";
-        assert!(Profile::parse(nothing, Catalogue::builtin()).unwrap_err().to_string().contains("every site would comply"));
+        assert!(
+            Profile::parse(nothing, Catalogue::builtin()).unwrap_err().to_string().contains("every site would comply")
+        );
     }
 
     #[test]

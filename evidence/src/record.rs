@@ -448,7 +448,8 @@ impl Attempt {
 
 impl Sample {
     fn problem(&self) -> Option<&'static str> {
-        let hash = |text: &String| text.len() == 32 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let hash =
+            |text: &String| text.len() == 32 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         if !is_id(&self.list) || long(&[&self.edition]) || Time::midnight(&self.date).is_err() {
             Some("a sample's list, edition or date is not one")
         } else if !(1..=1_000_000).contains(&self.count) || self.size > canon::MAX_INTEGER {

@@ -285,7 +285,12 @@ impl<'a> RollUp<'a> {
                     true => self.judge(control, probe, paper.outcome, &paper.figures, record.time),
                     false => Outcome::Inconclusive,
                 };
-                (probe.kind != Kind::Measured).then_some(Weighed { at, network: "", judged, entry: Entry::Paper(paper) })
+                (probe.kind != Kind::Measured).then_some(Weighed {
+                    at,
+                    network: "",
+                    judged,
+                    entry: Entry::Paper(paper),
+                })
             }
             _ => None,
         }
@@ -372,7 +377,8 @@ impl<'a> RollUp<'a> {
                     if finding.transient > 0 {
                         notes.insert(Note::Transient);
                     }
-                    if mandatory && probe.required && probe.kind != Kind::Paper && probe.cadence_s <= COUNTED_CADENCE_S {
+                    if mandatory && probe.required && probe.kind != Kind::Paper && probe.cadence_s <= COUNTED_CADENCE_S
+                    {
                         self.measure(probe, series, &mut measured);
                     }
                     probes.push(finding);
@@ -404,7 +410,14 @@ impl<'a> RollUp<'a> {
         }
     }
 
-    fn judge_series(&self, control: &Control, probe: &Probe, network: &str, series: &Series, view: View) -> ProbeFinding {
+    fn judge_series(
+        &self,
+        control: &Control,
+        probe: &Probe,
+        network: &str,
+        series: &Series,
+        view: View,
+    ) -> ProbeFinding {
         let fates = fates(series, control.is_critical(probe));
         let mut finding = ProbeFinding {
             id: probe.id.clone(),

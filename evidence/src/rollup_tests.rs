@@ -111,7 +111,8 @@ fn attempt(seq: u64, tried: &Try) -> Record {
 
 /// One week, two networks, each fast probe passes every hour.
 fn good_week() -> Vec<Try> {
-    let mut week = vec![Try { at: Some(-5 * DAY), probe: ("SH-17", "p1"), network: "", outcome: Outcome::Pass, misses: None }];
+    let mut week =
+        vec![Try { at: Some(-5 * DAY), probe: ("SH-17", "p1"), network: "", outcome: Outcome::Pass, misses: None }];
     for hour in 0..7 * 24 {
         for probe in [("SH-05", "p1"), ("SH-06", "p1")] {
             for network in ["vlan20", "vlan21"] {
@@ -212,7 +213,8 @@ fn failure_without_repeats_is_open_and_nothing_is_proven() {
 #[test]
 fn repeats_after_the_period_confirm_a_failure_in_it() {
     let at = 7 * DAY - 2 * MINUTE;
-    let repeats = [(at, "SH-05", Outcome::Fail), (at + 2_000, "SH-05", Outcome::Fail), (at + 5 * MINUTE, "SH-05", Outcome::Fail)];
+    let repeats =
+        [(at, "SH-05", Outcome::Fail), (at + 2_000, "SH-05", Outcome::Fail), (at + 5 * MINUTE, "SH-05", Outcome::Fail)];
     assert_eq!(judge(&with(&repeats)).verdict, Verdict::NotCompliant);
 }
 
@@ -297,7 +299,8 @@ fn control_that_is_not_mandatory_changes_nothing() {
 fn two_hours_without_measurement_in_a_week_are_too_many() {
     let hole = |hours: i64| {
         let gap = 60 * MINUTE * 24..60 * MINUTE * (24 + hours);
-        let week: Vec<_> = good_week().into_iter().filter(|tried| !tried.at.is_some_and(|at| gap.contains(&at))).collect();
+        let week: Vec<_> =
+            good_week().into_iter().filter(|tried| !tried.at.is_some_and(|at| gap.contains(&at))).collect();
         judge(&week)
     };
     // An attempt reaches one and a half hours: two missing leave one and a half hours of 168 uncovered.

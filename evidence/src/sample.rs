@@ -106,13 +106,27 @@ mod tests {
         assert_eq!(draw("2026-11-23"), draw("2026-11-23"));
         assert_ne!(draw("2026-11-23"), draw("2026-11-24"));
         // Computed once with Python's hashlib and hmac.
-        assert_eq!(draw("2026-11-23"), ["n275.example", "n951.example", "n822.example", "n324.example", "n393.example"]);
+        assert_eq!(
+            draw("2026-11-23"),
+            ["n275.example", "n951.example", "n822.example", "n324.example", "n393.example"]
+        );
     }
 
     #[test]
     fn list_text_has_one_spelling() {
-        assert_eq!(Names::parse("a.example\nb.example\n").unwrap(), Names::new(vec!["b.example".into(), "a.example".into()]));
-        for text in ["b.example\na.example\n", "a.example\na.example\n", "A.example\n", "a.example.\n", "a.example", "\n", "a b\n"] {
+        assert_eq!(
+            Names::parse("a.example\nb.example\n").unwrap(),
+            Names::new(vec!["b.example".into(), "a.example".into()])
+        );
+        for text in [
+            "b.example\na.example\n",
+            "a.example\na.example\n",
+            "A.example\n",
+            "a.example.\n",
+            "a.example",
+            "\n",
+            "a b\n",
+        ] {
             assert!(Names::parse(text).is_err(), "{text:?}");
         }
         assert_eq!(Names::parse("").unwrap().draw(&Digest::default(), 5).count(), 0);

@@ -64,8 +64,7 @@ impl SecretKey {
     pub fn save(&self, path: &Path) -> Result<(), Error> {
         let broken = |error: std::io::Error| Error::Key { path: path.into(), what: error.to_string() };
         let pem = self.0.to_pkcs8_pem(LineEnding::LF).expect("an Ed25519 key has a PKCS #8 form");
-        let mut file =
-            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(broken)?;
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(broken)?;
         file.write_all(pem.as_bytes()).and_then(|()| file.sync_all()).map_err(broken)?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(broken)
@@ -169,8 +168,7 @@ mod tests {
         // The neutral element: y = 1.
         let mut der = hex::decode("302a300506032b6570032100").unwrap();
         der.extend([1_u8].into_iter().chain([0; 31]));
-        let pem =
-            format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", crate::hash::to_base64(&der));
+        let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", crate::hash::to_base64(&der));
         assert!(PublicKey::parse(&pem).unwrap_err().to_string().contains("small order"));
     }
 }

@@ -137,8 +137,9 @@ impl<P: Serialize + DeserializeOwned> Statement<P> {
         }
         let not_base64 = |what: &str| StatementError::NotCanonical(format!("{what} is not base64 in its one spelling"));
         let payload = from_base64(&envelope.payload).ok_or_else(|| not_base64("the payload"))?;
-        let bytes: [u8; 64] =
-            from_base64(&signature.sig).and_then(|sig| sig.try_into().ok()).ok_or_else(|| not_base64("the signature"))?;
+        let bytes: [u8; 64] = from_base64(&signature.sig)
+            .and_then(|sig| sig.try_into().ok())
+            .ok_or_else(|| not_base64("the signature"))?;
         if !key.verifies(&dsse_bytes(IN_TOTO, &payload), &bytes) {
             return Err(StatementError::BadSignature(fingerprint));
         }
@@ -327,14 +328,16 @@ mod tests {
 
     fn statement() -> Statement<Manifest> {
         let digest = Digest::of(b"x");
-        let manifest =
-            Manifest { catalogue: digest, first: 0, format: 1, gateway: "gw".into(), renderer: 1, size: 1 };
+        let manifest = Manifest { catalogue: digest, first: 0, format: 1, gateway: "gw".into(), renderer: 1, size: 1 };
         Statement::new(MANIFEST, vec![Resource::new("a", digest)], manifest)
     }
 
     #[test]
     fn signing_bytes_are_those_of_the_dsse_specification() {
-        assert_eq!(dsse_bytes("http://example.com/HelloWorld", b"hello world"), b"DSSEv1 29 http://example.com/HelloWorld 11 hello world");
+        assert_eq!(
+            dsse_bytes("http://example.com/HelloWorld", b"hello world"),
+            b"DSSEv1 29 http://example.com/HelloWorld 11 hello world"
+        );
     }
 
     #[test]

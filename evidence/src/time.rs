@@ -84,7 +84,8 @@ fn read(text: &[u8]) -> Option<Time> {
     if text.len() != SHAPE.len() || !text.iter().zip(SHAPE).all(fits) {
         return None;
     }
-    let number = |from: usize, to: usize| text[from..to].iter().fold(0_i32, |n, digit| n * 10 + i32::from(digit - b'0'));
+    let number =
+        |from: usize, to: usize| text[from..to].iter().fold(0_i32, |n, digit| n * 10 + i32::from(digit - b'0'));
     let small = |from: usize, to: usize| i8::try_from(number(from, to)).ok();
     let year = i16::try_from(number(0, 4)).ok()?;
     // `new` refuses the 30th of February and second 60.

@@ -67,8 +67,10 @@ impl<'a> Der<'a> {
         if short >= 0x80 {
             let count = usize::from(short & 0x7f);
             let (bytes, after) = rest.split_at_checked(count).ok_or(CUT)?;
-            length = bytes.iter().try_fold(0_usize, |n, b| n.checked_mul(256)?.checked_add(usize::from(*b))).ok_or(CUT)?;
-            let least = if count == 1 { 0x80 } else { 1_usize.checked_shl(8 * (count as u32).saturating_sub(1)).unwrap_or(0) };
+            length =
+                bytes.iter().try_fold(0_usize, |n, b| n.checked_mul(256)?.checked_add(usize::from(*b))).ok_or(CUT)?;
+            let least =
+                if count == 1 { 0x80 } else { 1_usize.checked_shl(8 * (count as u32).saturating_sub(1)).unwrap_or(0) };
             if count == 0 || count > 4 || length < least {
                 return Err(TspError("a DER length is not in its one spelling"));
             }
@@ -215,7 +217,7 @@ fn time(der: &mut Der<'_>) -> Result<Time> {
         _ => return Err(BAD),
     };
     let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
-    let fraction = format!("{:0<3.3}", fraction);
+    let fraction = format!("{fraction:0<3.3}");
     if whole.len() != 14 || !whole.is_ascii() {
         return Err(BAD);
     }
@@ -373,7 +375,11 @@ fn trusted<'a>(own: &'a Certificate<'a>, found: &'a [Certificate<'a>], name: &[u
     let signer = match signer {
         Some(signer) if signer.all == own.all => own,
         Some(signer) if signer.stamps && signer.signed_by(own) => signer,
-        Some(_) => return Err(TspError("its signer's certificate is neither the one you brought nor issued by it for time stamps")),
+        Some(_) => {
+            return Err(TspError(
+                "its signer's certificate is neither the one you brought nor issued by it for time stamps",
+            ));
+        }
         None if own.name == name => own,
         None => return Err(TspError("is signed by another authority")),
     };

@@ -46,9 +46,19 @@ impl Made {
         openssl(at, "req -new -x509 -key root.key -out root.pem -days 3650 -subj /CN=Root -config c.cnf -sha256");
         openssl(at, &format!("genpkey {key} -out tsa.key"));
         openssl(at, "req -new -key tsa.key -out tsa.csr -config c.cnf");
-        openssl(at, &format!("x509 -req -in tsa.csr -CA root.pem -CAkey root.key -set_serial 7 -out tsa.pem -days 3650 -sha256 -extfile c.cnf -extensions {extensions}"));
+        openssl(
+            at,
+            &format!(
+                "x509 -req -in tsa.csr -CA root.pem -CAkey root.key -set_serial 7 -out tsa.pem -days 3650 -sha256 -extfile c.cnf -extensions {extensions}"
+            ),
+        );
         openssl(at, "ts -query -data checkpoint -sha256 -cert -out q.tsq");
-        openssl(at, &format!("ts -reply -queryfile q.tsq -signer tsa.pem -inkey tsa.key -config c.cnf -{signer_digest} {options}-out r.tsr"));
+        openssl(
+            at,
+            &format!(
+                "ts -reply -queryfile q.tsq -signer tsa.pem -inkey tsa.key -config c.cnf -{signer_digest} {options}-out r.tsr"
+            ),
+        );
         Self { folder }
     }
 
@@ -106,7 +116,10 @@ fn certificate_that_is_not_for_time_stamps_is_refused() {
     // openssl itself refuses to stamp with it, so the token is made with a fit certificate of the same name and key.
     let made = Made::new(EC, "stamp", "sha256", "");
     let at = made.folder.path();
-    openssl(at, "x509 -req -in tsa.csr -CA root.pem -CAkey root.key -set_serial 7 -out web.pem -days 3650 -sha256 -extfile c.cnf -extensions web");
+    openssl(
+        at,
+        "x509 -req -in tsa.csr -CA root.pem -CAkey root.key -set_serial 7 -out web.pem -days 3650 -sha256 -extfile c.cnf -extensions web",
+    );
     let der = |name: &str| {
         openssl(at, &format!("x509 -in {name}.pem -outform DER -out {name}.der"));
         fs::read(at.join(format!("{name}.der"))).unwrap()

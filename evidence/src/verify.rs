@@ -195,9 +195,10 @@ where
 
 /// Step 3.
 fn files(bundle: &Bundle, manifest: &Statement<Manifest>) -> Result<(), Refusal> {
-    let inside = bundle.files.iter().filter(|(name, _)| {
-        name.as_str() != bundle::MANIFEST && !bundle::OUTSIDE.contains(&name.as_str())
-    });
+    let inside = bundle
+        .files
+        .iter()
+        .filter(|(name, _)| name.as_str() != bundle::MANIFEST && !bundle::OUTSIDE.contains(&name.as_str()));
     let found: Vec<_> = inside.map(|(name, bytes)| Resource::new(name.clone(), Digest::of(bytes))).collect();
     if !found.iter().map(|file| &file.name).eq(manifest.subject.iter().map(|file| &file.name)) {
         let why = "does not list exactly the files there are, sorted";
@@ -319,8 +320,9 @@ fn read_records<'a>(
     let proof: Proof = canon::decode(file(bundle, bundle::PROOF))
         .map_err(|error| Refusal::new(5, Name::NotCanonical, bundle::PROOF, error.to_string()))?;
     let left = proof.left.iter().map(|hash| hash.0).collect();
-    let mut range = Range::from_roots(first, left)
-        .ok_or_else(|| Refusal::new(6, Name::BadProof, bundle::PROOF, "`left` does not have one hash for each bit of `first`"))?;
+    let mut range = Range::from_roots(first, left).ok_or_else(|| {
+        Refusal::new(6, Name::BadProof, bundle::PROOF, "`left` does not have one hash for each bit of `first`")
+    })?;
     let mut samples = Vec::new();
     let mut opened = None;
     let (mut last, mut wanted, mut root_at_end) = (None, None, range.root());
@@ -408,7 +410,12 @@ fn roots(checkpoint: &Checkpoint, pass: &Pass<'_>) -> Result<(), Refusal> {
     for ((record, leaf), proof) in pass.singles.iter().zip(&pass.proof.older) {
         let hashes: Vec<_> = proof.hashes.iter().map(|hash| hash.0).collect();
         if proof.seq != record.seq || !merkle::verifies_inclusion(*leaf, record.seq, size, &hashes, root) {
-            return Err(Refusal::new(6, Name::BadProof, format!("record {}", record.seq), "is not proved to be in the log"));
+            return Err(Refusal::new(
+                6,
+                Name::BadProof,
+                format!("record {}", record.seq),
+                "is not proved to be in the log",
+            ));
         }
     }
     let mut before = None;
@@ -491,7 +498,8 @@ fn same_details(
             return refuse(Name::WrongDetails, told.id.clone(), &why);
         }
     }
-    let value = |statement: &Statement<Details>| serde_json::to_value(&statement.predicate).expect("details have a JSON form");
+    let value =
+        |statement: &Statement<Details>| serde_json::to_value(&statement.predicate).expect("details have a JSON form");
     let (told, follows) = (value(told), value(follows));
     let members = follows.as_object().into_iter().flatten();
     let differ = members.into_iter().find(|(key, member)| told.get(key) != Some(member));

@@ -199,7 +199,8 @@ fn bundle_signed_again_by_another_key_is_refused() {
     let thief = SecretKey::new([66; 32]);
     let key = gateway.key.public();
     let mut signed = bundle.clone();
-    let details: Statement<Details> = Statement::verify(&bundle.files[bundle::DETAILS], statement::DETAILS, &key).unwrap();
+    let details: Statement<Details> =
+        Statement::verify(&bundle.files[bundle::DETAILS], statement::DETAILS, &key).unwrap();
     let result: Statement<TestResult> =
         Statement::verify(&bundle.files[bundle::REPORT], statement::TEST_RESULT, &key).unwrap();
     let manifest: Statement<Manifest> =

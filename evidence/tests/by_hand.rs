@@ -13,7 +13,8 @@ use sheshi_evidence::{bundle, bundle::Bundle, sign::SecretKey, tsp::Authority, v
 
 fn script(folder: &Path) -> PathBuf {
     let page = include_str!("../../docs/verify-by-hand.md");
-    let script = page.split("```sh\n").nth(1).and_then(|rest| rest.split("```\n").next()).expect("the page has a script");
+    let script =
+        page.split("```sh\n").nth(1).and_then(|rest| rest.split("```\n").next()).expect("the page has a script");
     let path = folder.join("verify-by-hand.sh");
     fs::write(&path, script).unwrap();
     path
@@ -36,7 +37,10 @@ fn stamp(folder: &Path, bundle: &mut Bundle) {
     openssl(folder, "req -new -x509 -key root.key -out tsa-root.pem -days 3650 -subj /CN=Root -config c.cnf");
     openssl(folder, "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out tsa.key");
     openssl(folder, "req -new -key tsa.key -out tsa.csr -config c.cnf");
-    openssl(folder, "x509 -req -in tsa.csr -CA tsa-root.pem -CAkey root.key -set_serial 7 -out tsa.pem -days 3650 -extfile c.cnf -extensions stamp");
+    openssl(
+        folder,
+        "x509 -req -in tsa.csr -CA tsa-root.pem -CAkey root.key -set_serial 7 -out tsa.pem -days 3650 -extfile c.cnf -extensions stamp",
+    );
     openssl(folder, "ts -query -data checkpoint -sha256 -cert -out q.tsq");
     openssl(folder, "ts -reply -queryfile q.tsq -signer tsa.pem -inkey tsa.key -config c.cnf -sha256 -out r.tsr");
     bundle.files.insert(bundle::TIME_STAMP.into(), fs::read(folder.join("r.tsr")).unwrap());
@@ -98,7 +102,11 @@ fn script_on_the_page_accepts_what_is_good_and_refuses_what_is_not() {
         assert!(verify(bundle, &trust).is_err() || key != "gw.pem");
     };
     refuse(&good, "other.pem", "manifest: not signed by this gateway");
-    refuse(&replaced(&good, bundle::DETAILS, "\"payload\":\"eyJ", "\"payload\":\"eyK"), "gw.pem", "details: not signed");
+    refuse(
+        &replaced(&good, bundle::DETAILS, "\"payload\":\"eyJ", "\"payload\":\"eyK"),
+        "gw.pem",
+        "details: not signed",
+    );
     refuse(&replaced(&good, bundle::RECORDS, "NXDOMAIN", "NODOMAIN"), "gw.pem", "not the one that was signed");
     refuse(&replaced(&good, "results.csv", "pass", "fail"), "gw.pem", "not the one that was signed");
     refuse(&replaced(&good, bundle::CHECKPOINT, "\n\n", "\n\n\n"), "gw.pem", "not the one that was signed");

@@ -78,7 +78,8 @@ const OPTIONS: [(&str, bool); 9] = [
 
 fn run(arguments: impl Iterator<Item = std::ffi::OsString>) -> Result<(String, u8), String> {
     let mut given = Arguments::default();
-    let mut arguments = arguments.map(|text| text.into_string().map_err(|text| format!("{} is not UTF-8", text.display())));
+    let mut arguments =
+        arguments.map(|text| text.into_string().map_err(|text| format!("{} is not UTF-8", text.display())));
     while let Some(argument) = arguments.next() {
         let argument = argument?;
         match argument.as_str() {
@@ -126,7 +127,8 @@ fn check(given: &Arguments) -> Result<(String, u8), String> {
     let key = given.one("--key").ok_or("give the gateway's key with --key; it is never taken from the bundle")?;
     let mut trust = Trust::new(PublicKey::load(key).map_err(text)?);
     if let Some(path) = given.one("--catalogue") {
-        trust.catalogue = Catalogue::parse(&read(path)?).map_err(|problems| format!("{}:\n{problems}", path.display()))?;
+        trust.catalogue =
+            Catalogue::parse(&read(path)?).map_err(|problems| format!("{}:\n{problems}", path.display()))?;
         // A built-in profile may name controls that this catalogue lacks; it is of no use then.
         trust.profiles.clear();
     }
@@ -193,7 +195,8 @@ fn told(verified: &Verified, trust: &Trust) -> String {
 }
 
 fn json(verified: &Verified) -> String {
-    let witnesses: Vec<_> = verified.witnesses.iter().map(|(name, at)| serde_json::json!({"name": name, "time": at})).collect();
+    let witnesses: Vec<_> =
+        verified.witnesses.iter().map(|(name, at)| serde_json::json!({"name": name, "time": at})).collect();
     let value = serde_json::json!({
         "valid": true,
         "verdict": verified.details.verdict.text(),

@@ -112,7 +112,15 @@ impl Page<'_> {
             (words::SITE, format!("{} ({}) · {}", esc(&d.site_name), esc(&d.site), esc(&d.organisation))),
             (words::GATEWAY, format!("{} · {} {}", esc(&d.gateway), self.of(words::KEY), short(d.key))),
             (words::PERIOD, format!("{} – {} UTC", minute(d.period.from), minute(d.period.to))),
-            (words::PROFILE, format!("{} · {} {}", esc(self.language.title(&profile.title)), esc(&d.profile.id), esc(&d.profile.version))),
+            (
+                words::PROFILE,
+                format!(
+                    "{} · {} {}",
+                    esc(self.language.title(&profile.title)),
+                    esc(&d.profile.id),
+                    esc(&d.profile.version)
+                ),
+            ),
             (words::NETWORKS, if networks.is_empty() { "–".to_owned() } else { networks.join(", ") }),
         ] {
             let _ = writeln!(rows, "<dt>{}</dt><dd>{value}</dd>", self.of(name));
@@ -177,7 +185,13 @@ impl Page<'_> {
                 remark.push(format!("{} {}: {}", esc(&probe.id), self.network(probe), self.of(words::why(why))));
             }
             if probe.state == Outcome::Fail {
-                remark.push(format!("{} {}: {} {}", esc(&probe.id), self.network(probe), self.of(words::FAILED), self.fails(probe)));
+                remark.push(format!(
+                    "{} {}: {} {}",
+                    esc(&probe.id),
+                    self.network(probe),
+                    self.of(words::FAILED),
+                    self.fails(probe)
+                ));
             }
         }
         if control.id == "SH-01" {
@@ -242,7 +256,9 @@ impl Page<'_> {
         let cut = |text: &str| esc(&text.chars().take(24).collect::<String>());
         let changes = self.details.changes.iter();
         let mut items: Vec<_> = changes
-            .map(|change| format!("{} {} {} → {}", time(change.time), esc(&change.what), cut(&change.from), cut(&change.to)))
+            .map(|change| {
+                format!("{} {} {} → {}", time(change.time), esc(&change.what), cut(&change.from), cut(&change.to))
+            })
             .collect();
         if items.is_empty() {
             items.push(self.of(words::NO_CHANGES).to_owned());

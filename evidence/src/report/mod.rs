@@ -18,7 +18,12 @@ pub const RENDERER: u8 = 1;
 pub(crate) const FILES: [&str; 4] = ["oscal-ar.json", "report.en.html", "report.sq.html", "results.csv"];
 
 /// All renderings by file name. `report` is the digest of the report statement's payload.
-pub fn render(details: &Details, catalogue: &Catalogue, profile: &Profile, report: Digest) -> BTreeMap<String, Vec<u8>> {
+pub fn render(
+    details: &Details,
+    catalogue: &Catalogue,
+    profile: &Profile,
+    report: Digest,
+) -> BTreeMap<String, Vec<u8>> {
     let page = |language| html::page(details, catalogue, profile, report, language).into_bytes();
     let files = [
         oscal::results(details, catalogue),

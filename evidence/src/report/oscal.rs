@@ -36,7 +36,8 @@ pub(super) fn results(details: &Details, catalogue: &Catalogue) -> Vec<u8> {
     let mut observations = Vec::new();
     let mut findings = Vec::new();
     for control in &details.controls {
-        let seen: Vec<Value> = control.probes.iter().map(|probe| observation(details, catalogue, control, probe)).collect();
+        let seen: Vec<Value> =
+            control.probes.iter().map(|probe| observation(details, catalogue, control, probe)).collect();
         findings.extend(finding(details, catalogue, control, &seen));
         observations.extend(seen);
     }

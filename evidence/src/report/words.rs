@@ -33,7 +33,8 @@ impl Language {
     }
 }
 
-pub(super) const TITLE: Pair = ["Public Wi-Fi content-filter report", "Raport i filtrit të përmbajtjes në Wi-Fi publik"];
+pub(super) const TITLE: Pair =
+    ["Public Wi-Fi content-filter report", "Raport i filtrit të përmbajtjes në Wi-Fi publik"];
 pub(super) const LAB: Pair = [
     "LAB: measured on a test bed, not on a hotspot. Shows nothing about any site.",
     "LAB: matur në një mjedis prove, jo në një pikë publike. Nuk tregon asgjë për asnjë vend.",
@@ -67,12 +68,18 @@ pub(super) const CANNOT_ENFORCE: Pair = [
 pub(super) const LIMITS: Pair = ["What a DNS filter cannot do", "Çfarë nuk mund të bëjë një filtër DNS"];
 pub(super) const EACH_LIMIT: [Pair; 7] = [
     ["single pages on mixed sites", "faqe të veçanta në sajte me përmbajtje të përzier"],
-    ["apps with built-in addresses, and addresses typed by hand", "aplikacione me adresa të brendshme dhe adresa të shkruara me dorë"],
+    [
+        "apps with built-in addresses, and addresses typed by hand",
+        "aplikacione me adresa të brendshme dhe adresa të shkruara me dorë",
+    ],
     ["unknown resolvers over HTTPS, VPNs and relays", "serverë të panjohur DNS mbi HTTPS, VPN dhe ndërmjetës"],
     ["content inside chat apps and social media", "përmbajtje brenda aplikacioneve të bisedave dhe rrjeteve sociale"],
     ["mobile data instead of this Wi-Fi", "të dhënat celulare në vend të këtij Wi-Fi"],
     ["images that a search engine's own safe mode lets through", "imazhe që i lejon vetë kërkimi i sigurt i motorit"],
-    ["a gateway whose software lies: evidence shows what it said, and when", "një portë me program të rremë: provat tregojnë çfarë tha dhe kur"],
+    [
+        "a gateway whose software lies: evidence shows what it said, and when",
+        "një portë me program të rremë: provat tregojnë çfarë tha dhe kur",
+    ],
 ];
 pub(super) const NOTES: Pair = ["Notes", "Shënime"];
 pub(super) const ANNEX: Pair = ["Annex: each probe on each network", "Shtojca: çdo provë në çdo rrjet"];
@@ -127,7 +134,9 @@ pub(super) fn note(note: Note) -> Pair {
             "No list of child sexual abuse material is shown to be in force.",
             "Nuk është provuar që një listë e materialeve të abuzimit seksual të fëmijëve është në fuqi.",
         ],
-        Note::NoList => ["No such list is open to this city.", "Asnjë listë e tillë nuk është në dispozicion të këtij qyteti."],
+        Note::NoList => {
+            ["No such list is open to this city.", "Asnjë listë e tillë nuk është në dispozicion të këtij qyteti."]
+        }
         Note::NotCertified => ["This site is not certified.", "Ky vend nuk është i certifikuar."],
         Note::TimeUnknown => [
             "Some records were written before the clock was set; they prove nothing good.",
@@ -141,9 +150,8 @@ pub(super) fn note(note: Note) -> Pair {
             "National orders are applied by the upstream provider.",
             "Urdhrat kombëtarë zbatohen nga ofruesi i internetit.",
         ],
-        Note::VpnAllowed => [
-            "VPNs are allowed: a guest using one is not filtered.",
-            "VPN lejohen: një përdorues me VPN nuk filtrohet.",
-        ],
+        Note::VpnAllowed => {
+            ["VPNs are allowed: a guest using one is not filtered.", "VPN lejohen: një përdorues me VPN nuk filtrohet."]
+        }
     }
 }
