@@ -37,6 +37,8 @@ pub struct Config {
     pub guard: PathBuf,
     /// The control socket.
     pub control: PathBuf,
+    /// Where figures for Prometheus are served, if anywhere.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// Interfaces and addresses.
@@ -143,12 +145,13 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, Problems> {
         let socket = |section: &Section<'_, '_>| section.parsed::<PathBuf>("socket", "the path of a Unix socket");
         let guard = root.section("guard", socket).unwrap_or_else(|| run.join("guard.sock"));
         let control = root.section("control", socket).unwrap_or_else(|| DEFAULT_CONTROL.into());
+        let metrics = root.section("metrics", metrics);
         if !root.has("portal") {
             root.tell("portal", "is missing", "want a section [portal] with name, organisation and contact");
         }
         let portal = root.section("portal", |section| portal(section, &site, &state, &run))?;
         let portal_tls = portal.tls.as_ref().map(|tls| tls.port);
-        Some(Config { site, state, run, policy, network, dns, portal, portal_tls, guard, control })
+        Some(Config { site, state, run, policy, network, dns, portal, portal_tls, guard, control, metrics })
     });
     // Whatever kept the portal's section from being read has been told of.
     config.map(|config| config.expect("no section is missing where no problem was told"))
@@ -191,6 +194,16 @@ fn lease(section: &Section<'_, '_>) -> Duration {
             Duration::from_secs(3600)
         }
     }
+}
+
+fn metrics(section: &Section<'_, '_>) -> Option<SocketAddr> {
+    let want = "ADDR:PORT of this box, such as \"127.0.0.1:9153\"";
+    let listen = section.parsed::<SocketAddr>("listen", want)?;
+    // On every address would be on the guests' side too, and only the firewall would stand between.
+    if listen.ip().is_unspecified() || listen.port() == 0 {
+        section.tell("listen", format!("{listen} is everywhere or nowhere"), format!("want {want}"));
+    }
+    Some(listen)
 }
 
 fn dns(section: &Section<'_, '_>) -> Dns {

@@ -26,6 +26,7 @@ use crate::{
     dnsmasq,
     gate::{self, Doors},
     generations::{BuildError, Generations, Made},
+    metrics,
     network::{Event, Network},
     plan::{self, Plan, Seen, Trouble},
     resolve,
@@ -273,6 +274,9 @@ impl Gateway {
                 });
             }
         }
+        if let Some(listen) = self.config.metrics {
+            metrics::start(listen).map_err(failed)?;
+        }
         let (gateway, path) = (Arc::clone(&self), self.config.control.clone());
         let control = tokio::spawn(async move {
             let answer = move |request| {
@@ -453,6 +457,9 @@ impl Gateway {
             )
         });
         self.find("leases", full);
+        if self.config.metrics.is_some() {
+            metrics::note(&self.status().await);
+        }
     }
 
     fn leases(&self) -> (u32, u32) {

@@ -13,6 +13,7 @@ pub mod dnsmasq;
 pub mod doctor;
 pub mod gate;
 pub mod generations;
+pub mod metrics;
 pub mod network;
 pub mod plan;
 pub mod read;

@@ -52,7 +52,13 @@ fn every_problem_of_every_file_is_told_and_the_code_is_2() {
     let output = sheshi(folder.path(), &["check", "policy.toml", "broken.toml", "missing.toml"]);
     assert_eq!(code(&output), 2);
     let told = err(&output);
-    for words in ["policy.toml: the policy", "broken.toml: line 2: alow", "`allow`", "broken.toml: line 4", "missing.toml: cannot be read"] {
+    for words in [
+        "policy.toml: the policy",
+        "broken.toml: line 2: alow",
+        "`allow`",
+        "broken.toml: line 4",
+        "missing.toml: cannot be read",
+    ] {
         assert!(told.contains(words), "{words}: {told}");
     }
 }
