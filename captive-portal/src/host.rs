@@ -155,6 +155,15 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn host_is_read_as_it_is_written(text in "[a-zA-Z0-9.:@/%_ \\[\\]-]{0,40}") {
+            if let Some(host) = Host::parse(&text) {
+                assert_eq!(Host::parse(&host.to_string()), Some(host));
+            }
+        }
+    }
+
     #[test]
     fn two_hosts_are_none() {
         let mut headers = HeaderMap::new();

@@ -113,6 +113,19 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn what_is_carried_is_one_line_of_safe_characters(text in "(http|https|ftp)://[a-zA-Z.@:0-9-]{1,12}(/[ -~\\r\\n\u{e0}-\u{ff}]{0,12})?") {
+            if let Some(wanted) = Wanted::parse(&text) {
+                // Written and read again it is the same: what is signed, shown and opened are one thing.
+                assert_eq!(Wanted::parse(wanted.url()).as_ref(), Some(&wanted));
+                assert!(wanted.url().bytes().all(in_rfc_3986), "{}", wanted.url());
+                assert!(wanted.url().starts_with(&format!("http://{}", wanted.site())) || wanted.url().starts_with(&format!("https://{}", wanted.site())));
+                assert!(!wanted.site().contains('@'));
+            }
+        }
+    }
+
     #[test]
     fn escaped_text_is_one_parameter() {
         assert_eq!(escape("http://a.example/?b=c&d=é"), "http%3A%2F%2Fa.example%2F%3Fb%3Dc%26d%3D%C3%A9");

@@ -2,6 +2,8 @@
 
 use std::{net::Ipv6Addr, time::Duration};
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use crate::hotspot::{Answer, Hotspot, NAME, device};
 
 /// What an answer amounts to.
@@ -390,4 +392,68 @@ async fn device_that_moves_to_another_address_stays_itself() {
     assert_eq!(hotspot.directory.load().client(crate::hotspot::source(2)).unwrap().mac, device(5));
     let other = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2).into();
     assert!(hotspot.portal.new_address(device(2), other).await.unwrap());
+}
+
+/// Requests made of pieces that break parsers. Each gets an answer with a status, or the connection ends; nobody is admitted
+/// or expelled; and the portal answers as before.
+#[tokio::test]
+async fn nonsense_changes_nothing() {
+    let pieces: [&[u8]; 24] = [
+        b"GET ",
+        b"POST ",
+        b"/accept",
+        b"/",
+        b" HTTP/1.1\r\n",
+        b" HTTP/1.0\r\n",
+        b"Host: wifi.tirana.example\r\n",
+        b"Host: ",
+        b"Content-Length: 5\r\n",
+        b"Content-Length: -1\r\n",
+        b"Transfer-Encoding: chunked\r\n",
+        b"\r\n",
+        b"\n",
+        b"\0",
+        b"\xff\xfe",
+        b"5\r\ntoken\r\n0\r\n\r\n",
+        b"token=1&lang=sq",
+        b"?to=http://evil.example/&sig=",
+        b"%00%0d%0a",
+        b": ",
+        b"http://x/",
+        b"Content-Type: application/x-www-form-urlencoded\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"Expect: 100-continue\r\n",
+    ];
+    let hotspot = Hotspot::new().await;
+    hotspot.accept(3).await;
+    let before = hotspot.kernel.asked();
+    // A generator of our own, so that a failure can be repeated.
+    let mut state: u64 = 0x5eed;
+    let mut next = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    for round in 0..400 {
+        let n = if round % 2 == 0 { 2 } else { 3 };
+        let mut request = if round % 3 == 0 {
+            b"POST /accept HTTP/1.1\r\nHost: wifi.tirana.example\r\n".to_vec()
+        } else {
+            Vec::new()
+        };
+        for _ in 0..1 + next(12) {
+            request.extend_from_slice(pieces[next(pieces.len())]);
+        }
+        let mut stream = hotspot.connect(n).await;
+        let _ = stream.write_all(&request).await;
+        // No more is coming: a portal that would wait for it need not.
+        let _ = stream.shutdown().await;
+        let mut bytes = Vec::new();
+        let read = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut bytes)).await;
+        assert!(read.is_ok(), "no end: {}", String::from_utf8_lossy(&request));
+        let known = bytes.is_empty() || bytes.starts_with(b"HTTP/1.1 ") || bytes.starts_with(b"HTTP/1.0 ");
+        assert!(known, "{}", String::from_utf8_lossy(&bytes));
+        assert!(!bytes.starts_with(b"HTTP/1.1 500"), "{}", String::from_utf8_lossy(&request));
+    }
+    assert_eq!(hotspot.kernel.asked(), before);
+    assert!(hotspot.get(2, NAME, "/").await.is_terms() && hotspot.get(3, NAME, "/").await.is_status());
 }
