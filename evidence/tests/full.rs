@@ -79,6 +79,7 @@ fn page_one_holds_limits_and_what_no_dns_filter_can_enforce() {
         let page = String::from_utf8(bundle.files[name].clone()).unwrap();
         let one = page.split("<section class=\"annex\">").next().unwrap();
         assert!(one.contains(cannot) && one.contains(limits), "{name}");
+        assert!(one.find(limits) < one.find("SH-01"), "{name}: nothing that can grow stands before the limits");
         assert!((1..=29).all(|n| one.contains(&format!("SH-{n:02}"))), "{name}");
         // What a gateway's own texts could smuggle in.
         assert!(page.contains("Main Square &lt;1&gt;") && !page.contains("Square <1>"), "{name}");

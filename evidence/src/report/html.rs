@@ -20,7 +20,7 @@ header,.verdict{border:1px solid #111;padding:.4rem .6rem}
 .verdict{border-width:2px;margin:.5rem 0;font-size:11pt}.verdict b{font-size:14pt}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:0 .8rem;margin:.3rem 0 0}dt{font-weight:600}dd{margin:0}
 table{border-collapse:collapse;width:100%}td,th{text-align:left;vertical-align:top;padding:.05rem .4rem .05rem 0}
-.one td:nth-child(1){white-space:nowrap;font-weight:600}.one td:nth-child(3){white-space:nowrap}
+.one{table-layout:fixed}.one .id{width:3.8rem;font-weight:600}.one .state{width:9.5rem}.one .role{width:8rem}
 .pass{color:#064}.fail{color:#a00;font-weight:700}.inconclusive{color:#850;font-weight:700}.na{color:#555}
 .lab{border:2px dashed #a00;padding:.3rem .6rem;font-weight:700}
 .warn{font-weight:700}ul{margin:.1rem 0;padding-left:1.1rem}.limits li{display:inline;margin-right:.8rem}.limits li::before{content:'• '}
@@ -77,10 +77,11 @@ pub(super) fn page(
     }
     page.head(title, profile);
     page.verdict();
+    // Before anything that can grow, so that no printer moves it off page one.
+    page.limits();
     page.controls();
     page.notes();
     page.changes();
-    page.limits();
     page.lists();
     page.witness();
     page.foot(report);
@@ -198,14 +199,17 @@ impl Page<'_> {
             remark.extend(self.details.lists.iter().filter_map(|list| self.unenforceable(list)));
         }
         let title = esc(self.language.title(&control.title));
-        format!(
-            "<tr><td>{}</td><td>{title}</td><td class=\"{}\">{}</td><td>{}</td><td>{}</td></tr>\n",
+        let mut row = format!(
+            "<tr><td class=\"id\">{}</td><td>{title}</td><td class=\"state {}\">{}</td><td class=\"role\">{}</td></tr>\n",
             esc(&control.id),
             class(finding.state),
             self.of(words::outcome(finding.state)),
             self.of(decides),
-            remark.join("; "),
-        )
+        );
+        if !remark.is_empty() {
+            let _ = writeln!(row, "<tr><td class=\"id\"></td><td colspan=\"3\">{}</td></tr>", remark.join("; "));
+        }
+        row
     }
 
     /// Printed next to the outcome, because a pass says nothing about these entries.
