@@ -162,7 +162,7 @@ fn up(folder: &Path, options: Options) -> Result<(), LabError> {
     eprintln!("starting the lab …");
     let lab = Lab::start_in(folder.into(), options)?;
     for number in 1..=guests {
-        lab.guest(&format!("guest{number}")).join()?;
+        lab.guest(&format!("guest{number}")).join().map_err(|problem| lab.explain(problem))?;
     }
     status(folder, false)?;
     println!("{}", what_next(folder, naive));

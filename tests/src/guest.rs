@@ -14,6 +14,7 @@ use crate::{
     dns::{self, Answer, Transport},
     error::LabError,
     http::{self, Request, Response},
+    inside::load_options,
     lab::order,
     options::Ipv6,
     place::Place,
@@ -23,6 +24,9 @@ use crate::{
 
 /// How long joining may take.
 const JOIN_WITHIN: Duration = Duration::from_secs(15);
+
+/// How long an answer may take.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// A guest's device. All that a [`Place`] can do, it can.
 #[derive(Debug, Clone)]
@@ -59,7 +63,7 @@ impl Guest {
     /// Joins the hotspot and waits until the device has all its addresses.
     pub fn join(&self) -> Result<Lease, LabError> {
         self.bring_up()?;
-        let ipv6 = crate::inside::load_options(self.folder())?.ipv6;
+        let ipv6 = load_options(self.folder())?.ipv6;
         until(&format!("{} to have joined", self.name()), JOIN_WITHIN, || self.lease(ipv6))
     }
 
@@ -85,7 +89,12 @@ impl Guest {
 
     /// Asks the gateway's resolver.
     pub fn resolve(&self, name: &str, kind: RecordType) -> Result<Answer, LabError> {
-        dns::ask(self, (plan::GATEWAY_V4, 53).into(), name, kind, Transport::Udp)
+        self.resolve_within(name, kind, ANSWER_WITHIN)
+    }
+
+    /// Asks the gateway's resolver once, and waits no longer than this.
+    pub fn resolve_within(&self, name: &str, kind: RecordType, within: Duration) -> Result<Answer, LabError> {
+        dns::ask(self, (plan::GATEWAY_V4, 53).into(), name, kind, Transport::Udp, within)
     }
 
     /// Asks any resolver.
@@ -96,7 +105,7 @@ impl Guest {
         kind: RecordType,
         transport: Transport,
     ) -> Result<Answer, LabError> {
-        dns::ask(self, server.into(), name, kind, transport)
+        dns::ask(self, server.into(), name, kind, transport, ANSWER_WITHIN)
     }
 
     /// Opens `http://HOST/PATH` as a browser does: resolves the name, connects, asks once, follows nothing.
@@ -129,7 +138,13 @@ impl Guest {
         if page.field("token").is_none() {
             return Err(LabError::Refused(format!("the portal's page has no token: {}", page.body)));
         }
-        http::send(self, (plan::GATEWAY_V4, 80).into(), &Request::post(plan::PORTAL, "/accept", &page.form()))
+        let form = page.form();
+        let request = Request::post(plan::PORTAL, "/accept", &form);
+        let answer = http::send(self, (plan::GATEWAY_V4, 80).into(), &request)?;
+        if answer.status == 303 {
+            return Ok(answer);
+        }
+        Err(LabError::Refused(format!("the portal did not admit {}: {answer:?}", self.name())))
     }
 
     /// The terms page, reached from `http://neverssl.com/` by the redirect a browser would follow.
@@ -161,11 +176,23 @@ impl Guest {
         Ok(lease)
     }
 
-    /// Waits until a page of the real internet opens.
+    /// Waits until a page of the real internet opens, in each family that guests have.
     pub fn wait_for_internet(&self) -> Result<(), LabError> {
-        until(&format!("the internet to open for {}", self.name()), Duration::from_secs(5), || {
+        let within = Duration::from_secs(5);
+        until(&format!("the internet to open for {}", self.name()), within, || {
             let page = self.get("news.example.org", "/").ok()?;
             page.body.contains(REAL_PAGE).then_some(())
+        })?;
+        if load_options(self.folder())?.ipv6 == Ipv6::Off {
+            return Ok(());
+        }
+        // A gateway learns an IPv6 address when it is first used; devices try again, and so do we.
+        until(&format!("IPv6 to open for {}", self.name()), within, || {
+            let within = Duration::from_millis(500);
+            self.connect((plan::WEB_V6, 443).into(), within).ok()?;
+            let server = (plan::GATEWAY_ULA, 53).into();
+            let answer = dns::ask(self, server, "news.example.org", RecordType::AAAA, Transport::Udp, within).ok()?;
+            (answer.addresses() == [plan::WEB_V6]).then_some(())
         })
     }
 }

@@ -2,6 +2,7 @@
 //! by itself, so that a test sees each step a browser would take.
 
 use std::{
+    fmt,
     io::{self, ErrorKind, Read, Write},
     net::SocketAddr,
     time::Duration,
@@ -17,7 +18,7 @@ use crate::{
 const WITHIN: Duration = Duration::from_secs(5);
 
 /// What came back.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Response {
     /// The status code.
     pub status: u16,
@@ -25,6 +26,15 @@ pub struct Response {
     pub headers: Vec<(String, String)>,
     /// The body as text.
     pub body: String,
+}
+
+/// Short enough to be read in the report of a failed test: of a page only what a person would see first.
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let page = self.body.split_once("<main>").map_or(self.body.as_str(), |(_, main)| main);
+        let start: String = page.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(300).collect();
+        write!(f, "{} {:?} {start:?}", self.status, self.header("location").unwrap_or_default())
+    }
 }
 
 impl Response {

@@ -113,7 +113,7 @@ impl Lab {
     }
 
     /// Adds the last lines of the logs to a problem.
-    fn explain(&self, problem: LabError) -> LabError {
+    pub(crate) fn explain(&self, problem: LabError) -> LabError {
         let LabError::TooLate { what, seconds, .. } = problem else { return problem };
         let tail = |name: &str| {
             let log = self.log(name);

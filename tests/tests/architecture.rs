@@ -85,7 +85,8 @@ fn only_the_guard_links_the_gpl_library() {
     let folder = test.parent().and_then(Path::parent).unwrap();
     let links = |program: &str| {
         let path = folder.join(program);
-        let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}: cargo build --bins first", path.display()));
+        let bytes = std::fs::read(&path)
+            .unwrap_or_else(|error| panic!("{}: {error}: cargo build --bins first", path.display()));
         bytes.windows(11).any(|window| window == b"libnftnl.so")
     };
     assert!(links("sheshi-guard"), "the control: what this looks for is there");

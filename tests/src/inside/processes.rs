@@ -103,11 +103,12 @@ fn sheshi(place: &Place, options: &Options, folder: &Path) -> Result<[(&'static 
         (
             "dnsmasq",
             process(
-                ["dnsmasq", "--no-daemon", "--no-ping", "--conf-file"]
-                    .into_iter()
-                    .map(str::to_owned)
-                    .chain([text(&dnsmasq)])
-                    .collect(),
+                vec![
+                    "dnsmasq".into(),
+                    "--no-daemon".into(),
+                    "--no-ping".into(),
+                    format!("--conf-file={}", text(&dnsmasq)),
+                ],
                 None,
             ),
         ),

@@ -4,7 +4,7 @@
 //! nothing is forwarded. Ports of the bridge are isolated from each other, as the stations of an access point with
 //! `ap_isolate=1` are.
 
-use std::{collections::BTreeMap, fmt::Write, fs};
+use std::{collections::BTreeMap, fmt::Write, fs, path::Path};
 
 use crate::{
     error::{Doing, LabError},
@@ -76,6 +76,14 @@ fn gateway(place: &Place, options: &Options) -> Result<(), LabError> {
         plan::PROVIDER_V4,
         plan::PROVIDER_V6
     );
+    // A router has no `br_netfilter`; where the kernel has it built in, a new network namespace starts with it on, and then
+    // the firewall sees each packet of the bridge twice.
+    for family in ["iptables", "ip6tables", "arptables"] {
+        let switch = format!("net/bridge/bridge-nf-call-{family}");
+        if Path::new("/proc/sys").join(&switch).exists() {
+            set(place, &switch, "0")?;
+        }
+    }
     ip(place, &batch)
 }
 
