@@ -7,7 +7,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use sheshi_policy::{Action, BlockAnswer, Directory, Reason, Verdict};
+use sheshi_policy::{Action, BlockAnswer, Directory, Reason, Rule, Verdict};
 
 use crate::{
     Clients, PortalAddresses,
@@ -16,11 +16,11 @@ use crate::{
     guard,
     limits::{Place, Places, Rates},
     local::{LOOPBACK4, LOOPBACK6, Local, Locals},
-    reply::{self, BLOCK_TTL, LOCAL_TTL, Reply, STRANGER_TTL, Transport, ede},
+    reply::{self, BLOCK_TTL, LOCAL_TTL, Reply, STRANGER_TTL, ede},
     stats::{Count, Counts},
     texts::Texts,
     views::{Snapshot, Views},
-    wire::{self, Key, Name, Parsed, Query, Question, rcode, rtype},
+    wire::{self, Key, Name, Parsed, Query, Question, Transport, rcode, rtype},
 };
 
 /// Which listener a message came to.
@@ -86,6 +86,13 @@ pub(crate) enum Step {
     Ask(Box<Question>, u64),
 }
 
+/// What the cache has under a name, fresh or not.
+type Found = Option<arc_swap::Guard<Option<Arc<Entry>>>>;
+
+/// The verdict of a policy that has nothing to say about a name.
+const ALLOWED: Verdict =
+    Verdict { action: Action::Allow, reason: Reason { rule: Rule::Default, category: None, list: None } };
+
 /// What is known about the question, or about the name that it was rewritten to.
 struct Known {
     entry: arc_swap::Guard<Option<Arc<Entry>>>,
@@ -97,8 +104,16 @@ struct Known {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Who {
     Stranger,
-    /// Number of its view, and what its questions are counted by.
-    Client(usize, u64),
+    Client(Served),
+}
+
+/// A client that is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Served {
+    /// Number of its view.
+    view: usize,
+    /// What its questions under way are counted by.
+    key: u64,
 }
 
 /// A reply or decision that ends the walk.
@@ -150,20 +165,20 @@ impl Core {
         // The rate is taken by address alone, before anything in the message can change what we do, refusals included.
         self.limit(turn, asker)?;
         // Then what no client may have from us, whoever it is (RFC 8906).
-        let query = self.offered(turn, asker, parsed, message, out)?;
+        let query = self.offered(turn, parsed, message, out)?;
         // Who asks comes before any name is looked at: a stranger's name must not reach policy, cache or upstream.
-        let (view, client) = self.who(turn, asker, &query, out)?;
+        let client = self.who(turn, asker, &query, out)?;
         // Local names go before policy: no list can take the portal away, and no upstream hears of them.
-        self.local(turn, asker, &query, out)?;
-        // The verdict goes before the cache: a blocked name is blocked whatever is cached, and costs no upstream anything.
-        let verdict = self.verdict(turn, &query, view);
-        let target = self.carry_out(turn, asker, &query, &verdict, out)?;
+        self.local(turn, &query, out)?;
+        // The verdict goes before any answer: a blocked name is blocked whatever is cached, and costs no upstream anything.
+        let (verdict, found) = self.verdict(turn, &query, client);
+        let target = self.carry_out(turn, &query, &verdict, out)?;
         // The cache holds what upstreams said, never what we made of it.
-        let known = self.known(turn, asker, &query, target, client, out)?;
-        // The answer is judged on its way out, each time anew: aliases, service targets, addresses.
-        let known = self.filter(turn, asker, &query, view, &verdict, known, client, out)?;
+        let known = self.known(turn, &query, target, found, client, out)?;
+        // The answer is judged on its way out, for each policy anew: aliases, service targets, addresses.
+        let known = self.filter(turn, &query, &verdict, known, client, out)?;
         // Only now is anything written that came from outside.
-        Ok(self.reply(turn, asker, &query, &known, out))
+        Ok(self.reply(turn, &query, &known, out))
     }
 
     fn parse<'m>(
@@ -176,7 +191,7 @@ impl Core {
         turn.step("parse");
         // Ports of services that answer anything: a forged source would make two servers talk for ever.
         let loops = matches!(asker.peer.port(), 0 | 7 | 13 | 17 | 19 | 53);
-        match wire::parse(message, name) {
+        match wire::parse(message, asker.transport, name) {
             Parsed::Ignore => Err(dropped(turn)),
             _ if loops && asker.transport == Transport::Udp => Err(dropped(turn)),
             parsed => Ok(parsed),
@@ -194,14 +209,7 @@ impl Core {
         }
     }
 
-    fn offered<'m>(
-        &self,
-        turn: &mut Turn<'_>,
-        asker: &Asker,
-        parsed: Parsed<'m>,
-        message: &[u8],
-        out: &mut [u8],
-    ) -> Ended<Query<'m>> {
+    fn offered<'m>(&self, turn: &mut Turn<'_>, parsed: Parsed<'m>, message: &[u8], out: &mut [u8]) -> Ended<Query<'m>> {
         turn.step("offered");
         if turn.fetched.is_empty() {
             turn.counts.count(Count::Queries);
@@ -223,14 +231,14 @@ impl Core {
             return Ok(query);
         };
         turn.counts.count(Count::Refused);
-        Err(Step::Reply(Reply::new(&query, asker.transport, out).finish(code)))
+        Err(Step::Reply(Reply::new(&query, out).finish(code)))
     }
 
-    fn who(&self, turn: &mut Turn<'_>, asker: &Asker, query: &Query<'_>, out: &mut [u8]) -> Ended<(usize, u64)> {
+    fn who(&self, turn: &mut Turn<'_>, asker: &Asker, query: &Query<'_>, out: &mut [u8]) -> Ended<Served> {
         turn.step("who");
         match self.asker(turn, asker) {
-            Who::Client(view, client) => Ok((view, client)),
-            Who::Stranger => Err(self.stranger(turn, asker, query, out)),
+            Who::Client(client) => Ok(client),
+            Who::Stranger => Err(self.stranger(turn, query, out)),
         }
     }
 
@@ -238,24 +246,24 @@ impl Core {
         if asker.door == Door::Strangers {
             return Who::Stranger;
         }
-        let address = asker.peer.ip();
+        let (address, snapshot) = (asker.peer.ip(), turn.snapshot);
         match (&self.clients, turn.directory) {
-            (Clients::Everyone { group: Some(group) }, _) => {
-                Who::Client(turn.snapshot.by_name(group), self.client_key(asker))
+            (Clients::Everyone { group }, _) => {
+                let view = match group {
+                    Some(group) => snapshot.by_name(group),
+                    None => snapshot.by_network(address),
+                };
+                Who::Client(Served { view, key: self.client_key(asker) })
             }
-            (Clients::Everyone { group: None }, _) => {
-                Who::Client(turn.snapshot.by_network(address), self.client_key(asker))
-            }
-            (Clients::Directory(_), Some(directory)) => match directory.client(address) {
+            (Clients::Directory(_), directory) => match directory.and_then(|directory| directory.client(address)) {
                 // A device is one client, however many addresses it gives itself.
                 Some(client) => {
                     let [a, b, c, d, e, f] = client.mac.0;
                     let key = u64::from_be_bytes([0, 1, a, b, c, d, e, f]);
-                    Who::Client(turn.snapshot.by_name(&client.group), key)
+                    Who::Client(Served { view: snapshot.by_name(&client.group), key })
                 }
                 None => Who::Stranger,
             },
-            (Clients::Directory(_), None) => Who::Stranger,
         }
     }
 
@@ -272,10 +280,10 @@ impl Core {
 
     /// Every name is the portal, for a moment; nothing else exists, and nothing is said not to exist: a "no such name" would be
     /// remembered past admission.
-    fn stranger(&self, turn: &mut Turn<'_>, asker: &Asker, query: &Query<'_>, out: &mut [u8]) -> Step {
+    fn stranger(&self, turn: &mut Turn<'_>, query: &Query<'_>, out: &mut [u8]) -> Step {
         turn.step("stranger");
         turn.counts.count(Count::Stranger);
-        let reply = Reply::new(query, asker.transport, out);
+        let reply = Reply::new(query, out);
         if self.locals.is_signal(query.question.name) {
             // No address is as good as no name to who looks for a signal.
             return Step::Reply(no_data(reply, STRANGER_TTL));
@@ -299,7 +307,7 @@ impl Core {
         }
     }
 
-    fn local(&self, turn: &mut Turn<'_>, asker: &Asker, query: &Query<'_>, out: &mut [u8]) -> Ended<()> {
+    fn local(&self, turn: &mut Turn<'_>, query: &Query<'_>, out: &mut [u8]) -> Ended<()> {
         turn.step("local");
         let name = query.question.name;
         let is_portal = self.portal_name.as_ref() == Some(name);
@@ -308,7 +316,7 @@ impl Core {
             return Ok(());
         }
         turn.counts.count(Count::Local);
-        let mut reply = Reply::new(query, asker.transport, out);
+        let mut reply = Reply::new(query, out);
         Err(Step::Reply(match local {
             None => self.portal(reply, query.question.qtype, BLOCK_TTL),
             Some(Local::NoName) => {
@@ -324,16 +332,24 @@ impl Core {
         }))
     }
 
-    fn verdict(&self, turn: &mut Turn<'_>, query: &Query<'_>, view: usize) -> Verdict {
+    /// The verdict on the name, and what the cache has under it. An answer in which this epoch's policy has found nothing to object
+    /// to was allowed by it under this name: that verdict is remembered, not looked up again.
+    fn verdict(&self, turn: &mut Turn<'_>, query: &Query<'_>, client: Served) -> (Verdict, Found) {
         turn.step("verdict");
-        turn.snapshot.compiled.decide(query.question.name.as_bytes(), turn.snapshot.view(view))
+        let found = self.cache.find(&query.question);
+        let entry = found.as_ref().and_then(|found| found.as_ref());
+        let verdict = if entry.is_some_and(|entry| entry.is_clean(turn.snapshot.epoch, client.view)) {
+            ALLOWED
+        } else {
+            turn.snapshot.compiled.decide(query.question.name.as_bytes(), turn.snapshot.view(client.view))
+        };
+        (verdict, found)
     }
 
     /// Does what the verdict says. Goes on with the name whose answer is wanted, when it is not the question's own.
     fn carry_out(
         &self,
         turn: &mut Turn<'_>,
-        asker: &Asker,
         query: &Query<'_>,
         verdict: &Verdict,
         out: &mut [u8],
@@ -341,33 +357,25 @@ impl Core {
         turn.step("carry out");
         match &verdict.action {
             Action::Allow => Ok(None),
-            Action::Block(how) => Err(self.block(turn, asker, query, *how, &verdict.reason, out)),
-            Action::Addresses(addresses) => Err(self.fixed(turn, asker, query, addresses, out)),
+            Action::Block(how) => Err(self.block(turn, query, *how, &verdict.reason, out)),
+            Action::Addresses(addresses) => Err(self.fixed(turn, query, addresses, out)),
             Action::Alias(target) => match Name::parse(target) {
                 // An alias to itself is the name itself.
                 Some(target) if target == *query.question.name => Ok(None),
                 Some(target) => Ok(Some(Box::new(target))),
                 // A target that is not a name comes from a broken policy: closed.
-                None => Err(self.block(turn, asker, query, BlockAnswer::Nxdomain, &verdict.reason, out)),
+                None => Err(self.block(turn, query, BlockAnswer::Nxdomain, &verdict.reason, out)),
             },
         }
     }
 
     /// The block answer of `reason`'s category, the same for every type, with the reason for clients that can read it.
-    fn block(
-        &self,
-        turn: &mut Turn<'_>,
-        asker: &Asker,
-        query: &Query<'_>,
-        how: BlockAnswer,
-        reason: &Reason,
-        out: &mut [u8],
-    ) -> Step {
+    fn block(&self, turn: &mut Turn<'_>, query: &Query<'_>, how: BlockAnswer, reason: &Reason, out: &mut [u8]) -> Step {
         turn.counts.count(Count::Blocked);
         if let Some(category) = reason.category {
             turn.counts.count_category(turn.snapshot.place(category));
         }
-        let mut reply = Reply::new(query, asker.transport, out);
+        let mut reply = Reply::new(query, out);
         let qtype = query.question.qtype;
         let portal = match qtype {
             rtype::A => self.portal.v4.map(IpAddr::V4),
@@ -393,9 +401,9 @@ impl Core {
     }
 
     /// Fixed addresses of the policy; other types have no data.
-    fn fixed(&self, turn: &Turn<'_>, asker: &Asker, query: &Query<'_>, addresses: &[IpAddr], out: &mut [u8]) -> Step {
+    fn fixed(&self, turn: &Turn<'_>, query: &Query<'_>, addresses: &[IpAddr], out: &mut [u8]) -> Step {
         turn.counts.count(Count::Rewritten);
-        let mut reply = Reply::new(query, asker.transport, out);
+        let mut reply = Reply::new(query, out);
         let wanted = addresses.iter().filter(|address| match query.question.qtype {
             rtype::A => address.is_ipv4(),
             rtype::AAAA => address.is_ipv6(),
@@ -413,31 +421,37 @@ impl Core {
     fn known(
         &self,
         turn: &mut Turn<'_>,
-        asker: &Asker,
         query: &Query<'_>,
         target: Option<Box<Name>>,
-        client: u64,
+        found: Found,
+        client: Served,
         out: &mut [u8],
     ) -> Ended<Known> {
         turn.step("known");
         if query.question.qtype == rtype::ANY {
             // One record instead of everything: nothing to amplify, nothing to ask for (RFC 8482).
             turn.counts.count(Count::Local);
-            let mut reply = Reply::new(query, asker.transport, out);
+            let mut reply = Reply::new(query, out);
             reply.minimal_any();
             return Err(Step::Reply(reply.finish(rcode::NOERROR)));
         }
         if !query.recursion_desired {
             // Only what is cached could answer, and that would tell who asks what the others looked at.
             turn.counts.count(Count::Refused);
-            let mut reply = Reply::new(query, asker.transport, out);
+            let mut reply = Reply::new(query, out);
             reply.explain(ede::NOT_AUTHORITATIVE, b"");
             return Err(Step::Reply(reply.finish(rcode::REFUSED)));
         }
-        let key = Key { name: target.as_deref().unwrap_or(query.question.name), ..query.question };
+        let (key, found) = match target.as_deref() {
+            Some(name) => {
+                let key = Key { name, ..query.question };
+                (key, self.cache.find(&key))
+            }
+            None => (query.question, found),
+        };
         let (entry, stale) = match turn.fetched.iter().find(|fetched| fetched.question.key() == key) {
             Some(fetched) => (arc_swap::Guard::from_inner(Some(fetched.entry.clone())), fetched.stale),
-            None => match self.cache.find(&key) {
+            None => match found {
                 Some(entry) if entry.as_ref().is_some_and(|entry| entry.is_fresh(turn.seconds())) => {
                     turn.counts.count(Count::CacheHits);
                     (entry, false)
@@ -447,14 +461,14 @@ impl Core {
                     turn.counts.count(Count::CacheHits);
                     (entry, true)
                 }
-                _ => return Err(Step::Ask(Box::new(key.question()), client)),
+                _ => return Err(Step::Ask(Box::new(key.question()), client.key)),
             },
         };
         match &*entry {
             Some(known) if !known.is_failure() => Ok(Known { entry, stale, target }),
             _ => {
                 turn.counts.count(Count::Failed);
-                let mut reply = Reply::new(query, asker.transport, out);
+                let mut reply = Reply::new(query, out);
                 reply.explain(ede::NO_REACHABLE_AUTHORITY, b"");
                 Err(Step::Reply(reply.finish(rcode::SERVFAIL)))
             }
@@ -463,26 +477,23 @@ impl Core {
 
     /// Holds the answer against the policy. The strongest rule along the chain decides: what a category list says about an alias
     /// does not beat an admin's allowing the name itself, a locked category does.
-    #[expect(clippy::too_many_arguments, reason = "all of them are what one message is answered by")]
     fn filter(
         &self,
         turn: &mut Turn<'_>,
-        asker: &Asker,
         query: &Query<'_>,
-        view: usize,
         verdict: &Verdict,
         known: Known,
-        client: u64,
+        client: Served,
         out: &mut [u8],
     ) -> Ended<Known> {
         turn.step("filter");
         let Some(entry) = known.entry.as_ref() else { return Err(Step::Ignore) };
         // One entry is judged once for each view and epoch. Behind a rewrite the question's name is another, so it is judged anew.
         let memo = known.target.is_none();
-        if memo && entry.is_clean(turn.snapshot.epoch, view) {
+        if memo && entry.is_clean(turn.snapshot.epoch, client.view) {
             return Ok(known);
         }
-        let (compiled, holds) = (&turn.snapshot.compiled, turn.snapshot.view(view));
+        let (compiled, holds) = (&turn.snapshot.compiled, turn.snapshot.view(client.view));
         let names = each_name(entry.hops()).map(|name| compiled.decide(name, holds));
         let addresses = entry.addresses().map(|address| compiled.decide_address(address, holds));
         let found = names.chain(addresses).find(|found| match &found.action {
@@ -494,32 +505,33 @@ impl Core {
         if let Some(found) = found {
             turn.counts.count(Count::RedecidedInAnswer);
             // The found name's verdict takes the place of the question's own. A rewrite is followed once.
-            let target = self.carry_out(turn, asker, query, &found, out)?;
-            let known = self.known(turn, asker, query, target, client, out)?;
-            return if known.target.is_some() {
-                self.filter(turn, asker, query, view, &found, known, client, out)
-            } else {
-                Err(self.block(turn, asker, query, BlockAnswer::Nxdomain, &found.reason, out))
+            return match self.carry_out(turn, query, &found, out)? {
+                Some(target) => {
+                    let known = self.known(turn, query, Some(target), None, client, out)?;
+                    self.filter(turn, query, &found, known, client, out)
+                }
+                // Rewritten to where it came from: a circle.
+                None => Err(self.block(turn, query, BlockAnswer::Nxdomain, &found.reason, out)),
             };
         }
         let inside = entry.addresses().any(|address| guard::is_inside(address, &self.ours));
         if inside && !self.private_names.iter().any(|zone| query.question.name.is_within(zone)) {
             turn.counts.count(Count::Rebinding);
-            let mut reply = Reply::new(query, asker.transport, out);
+            let mut reply = Reply::new(query, out);
             reply.own_soa(BLOCK_TTL);
             reply.explain(ede::BLOCKED, b"{\"j\":\"the name leads to an address inside this network\"}");
             return Err(Step::Reply(reply.finish(rcode::NOERROR)));
         }
         if memo {
-            entry.set_clean(turn.snapshot.epoch, view);
+            entry.set_clean(turn.snapshot.epoch, client.view);
         }
         Ok(known)
     }
 
-    fn reply(&self, turn: &mut Turn<'_>, asker: &Asker, query: &Query<'_>, known: &Known, out: &mut [u8]) -> Step {
+    fn reply(&self, turn: &mut Turn<'_>, query: &Query<'_>, known: &Known, out: &mut [u8]) -> Step {
         turn.step("reply");
         let Some(entry) = known.entry.as_ref() else { return Step::Ignore };
-        let mut reply = Reply::new(query, asker.transport, out);
+        let mut reply = Reply::new(query, out);
         let age = turn.seconds().saturating_sub(entry.stored);
         match &known.target {
             None => {
@@ -543,9 +555,9 @@ impl Core {
     /// Turns a query away because too much is under way.
     pub(crate) fn turn_away(&self, counts: &Counts, asker: &Asker, message: &[u8], out: &mut [u8]) -> Step {
         counts.count(Count::OverLimit);
-        match wire::parse(message, &mut Name::root()) {
+        match wire::parse(message, asker.transport, &mut Name::root()) {
             Parsed::Query(query) => {
-                let mut reply = Reply::new(&query, asker.transport, out);
+                let mut reply = Reply::new(&query, out);
                 reply.explain(ede::OTHER, b"{\"j\":\"too many questions under way\"}");
                 Step::Reply(reply.finish(rcode::SERVFAIL))
             }

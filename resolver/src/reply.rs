@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::{
     cache::Entry,
-    wire::{Edns, HEADER, MAX_UDP, Name, PLAIN_UDP, Query, rcode, rtype},
+    wire::{Edns, HEADER, MAX_UDP, Name, Query, rcode, rtype},
 };
 
 /// TTL of what we make up ourselves for block answers and rewrites, in seconds: short, so that an objection or a new policy
@@ -26,13 +26,6 @@ pub(crate) mod ede {
     pub(crate) const NO_REACHABLE_AUTHORITY: u16 = 22;
 }
 
-/// How a message travels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Transport {
-    Udp,
-    Tcp,
-}
-
 /// Bytes of an OPT record without options.
 const OPT: usize = 11;
 /// Pointer to the question's name.
@@ -52,15 +45,10 @@ pub(crate) struct Reply<'o> {
 
 impl<'o> Reply<'o> {
     /// Begins a reply to `query`: header, the question as the client spelt it. `out` must hold the largest reply of the transport.
-    pub(crate) fn new(query: &Query<'_>, transport: Transport, out: &'o mut [u8]) -> Self {
+    pub(crate) fn new(query: &Query<'_>, out: &'o mut [u8]) -> Self {
         let base = query.head.len();
         out[..base].copy_from_slice(query.head);
-        let limit = match (transport, query.edns) {
-            (Transport::Tcp, _) => usize::from(u16::MAX),
-            (Transport::Udp, None) => PLAIN_UDP,
-            (Transport::Udp, Some(edns)) => usize::from(edns.payload).clamp(PLAIN_UDP, MAX_UDP),
-        };
-        let limit = limit.min(out.len());
+        let limit = query.limit.min(out.len());
         Self { out, len: base, limit, base, counts: [0; 2], edns: query.edns, ede: None }
     }
 

@@ -10,7 +10,7 @@ use hickory_proto::{
 use super::*;
 use crate::{
     answer::reduce,
-    wire::{Parsed, Question, parse},
+    wire::{Parsed, Question, Transport, parse},
 };
 
 fn query(name: &str, qtype: u16, edns: bool) -> Vec<u8> {
@@ -26,9 +26,9 @@ fn query(name: &str, qtype: u16, edns: bool) -> Vec<u8> {
 
 fn write(query: &[u8], write: impl FnOnce(&mut Reply<'_>)) -> Message {
     let mut name = Name::root();
-    let Parsed::Query(parsed) = parse(query, &mut name) else { panic!() };
+    let Parsed::Query(parsed) = parse(query, Transport::Udp, &mut name) else { panic!() };
     let mut out = [0; MAX_UDP];
-    let mut reply = Reply::new(&parsed, Transport::Udp, &mut out);
+    let mut reply = Reply::new(&parsed, &mut out);
     write(&mut reply);
     let length = reply.finish(rcode::NOERROR);
     Message::from_vec(&out[..length]).unwrap()

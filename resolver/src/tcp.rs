@@ -13,9 +13,9 @@ use tracing::warn;
 use crate::{
     limits::Places,
     pipeline::{Asker, Door},
-    reply::Transport,
     server::Shared,
     stats::Count,
+    wire::Transport,
 };
 
 /// A connection without a complete message for this long is closed.

@@ -15,10 +15,10 @@ use tracing::{error, warn};
 
 use crate::{
     pipeline::{Asker, Door, Step, Turn},
-    reply::Transport,
     server::Shared,
     sockets::{Batch, send_to},
     stats::{Count, Counts, Tally},
+    wire::Transport,
 };
 
 /// Runs `serve` until `stopped`, again after a panic: a message that trips over a mistake of ours costs its batch, not the listener.

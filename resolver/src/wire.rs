@@ -234,6 +234,15 @@ pub(crate) struct Query<'a> {
     pub(crate) edns: Option<Edns>,
     /// Where the last label before the root begins in the name.
     pub(crate) last_label: usize,
+    /// How long a reply may be.
+    pub(crate) limit: usize,
+}
+
+/// How a message travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Transport {
+    Udp,
+    Tcp,
 }
 
 /// What a datagram or TCP message turned out to be.
@@ -251,7 +260,7 @@ fn u16_at(message: &[u8], at: usize) -> Option<u16> {
 }
 
 /// Reads a query, its name into `name`. The order is RFC 8906's: what cannot be understood is refused by header alone.
-pub(crate) fn parse<'a>(message: &'a [u8], name: &'a mut Name) -> Parsed<'a> {
+pub(crate) fn parse<'a>(message: &'a [u8], transport: Transport, name: &'a mut Name) -> Parsed<'a> {
     let Some(header) = message.first_chunk::<HEADER>() else { return Parsed::Ignore };
     if header[2] & 0x80 != 0 {
         return Parsed::Ignore;
@@ -281,6 +290,11 @@ pub(crate) fn parse<'a>(message: &'a [u8], name: &'a mut Name) -> Parsed<'a> {
     };
     let dnssec = if edns.is_some_and(|edns| edns.wants_dnssec) { Question::DO } else { 0 }
         | if header[3] & 0x10 != 0 { Question::CD } else { 0 };
+    let limit = match (transport, edns) {
+        (Transport::Tcp, _) => usize::from(u16::MAX),
+        (Transport::Udp, None) => PLAIN_UDP,
+        (Transport::Udp, Some(edns)) => usize::from(edns.payload).clamp(PLAIN_UDP, MAX_UDP),
+    };
     name.fold(&message[HEADER..end]);
     Parsed::Query(Query {
         head: &message[..end + 4],
@@ -289,6 +303,7 @@ pub(crate) fn parse<'a>(message: &'a [u8], name: &'a mut Name) -> Parsed<'a> {
         recursion_desired: header[2] & 1 != 0,
         edns,
         last_label: last - HEADER,
+        limit,
     })
 }
 
@@ -360,8 +375,14 @@ mod tests {
         let mixed = query(b"\x03wWw\x07eXAMPLE\x00", &[0, 1, 0, 1], ONE);
         let (mut one, mut other) = (Name::root(), Name::root());
         // A longer name before must leave nothing behind.
-        parse(&query(&[b"\x3f".as_slice(), &[b'x'; 63], b"\0"].concat(), &[0, 1, 0, 1], ONE), &mut other);
-        let (Parsed::Query(lower), Parsed::Query(mixed)) = (parse(&lower, &mut one), parse(&mixed, &mut other)) else {
+        parse(
+            &query(&[b"\x3f".as_slice(), &[b'x'; 63], b"\0"].concat(), &[0, 1, 0, 1], ONE),
+            Transport::Udp,
+            &mut other,
+        );
+        let (Parsed::Query(lower), Parsed::Query(mixed)) =
+            (parse(&lower, Transport::Udp, &mut one), parse(&mixed, Transport::Udp, &mut other))
+        else {
             panic!()
         };
         assert_eq!(lower.question, mixed.question);
@@ -390,7 +411,9 @@ mod tests {
                 rcode::FORMERR,
             ),
         ] {
-            let Parsed::Refuse(code) = parse(&message, &mut Name::root()) else { panic!("{message:?}") };
+            let Parsed::Refuse(code) = parse(&message, Transport::Udp, &mut Name::root()) else {
+                panic!("{message:?}")
+            };
             assert_eq!(code, want, "{message:?}");
         }
     }
@@ -399,8 +422,8 @@ mod tests {
     fn replies_and_fragments_are_ignored() {
         let mut reply = query(b"\x03www\x00", &[0, 1, 0, 1], ONE);
         reply[2] |= 0x80;
-        assert!(matches!(parse(&reply, &mut Name::root()), Parsed::Ignore));
-        assert!(matches!(parse(&reply[..11], &mut Name::root()), Parsed::Ignore));
+        assert!(matches!(parse(&reply, Transport::Udp, &mut Name::root()), Parsed::Ignore));
+        assert!(matches!(parse(&reply[..11], Transport::Udp, &mut Name::root()), Parsed::Ignore));
     }
 
     #[test]
@@ -409,12 +432,12 @@ mod tests {
         let one = [&[0, 1, 0, 1][..], &opt].concat();
         let message = query(b"\x03www\x00", &one, [0, 1, 0, 0, 0, 0, 0, 1]);
         let mut space = Name::root();
-        let Parsed::Query(query_) = parse(&message, &mut space) else { panic!() };
+        let Parsed::Query(query_) = parse(&message, Transport::Udp, &mut space) else { panic!() };
         assert_eq!(query_.edns, Some(Edns { payload: 1232, version: 0, wants_dnssec: true }));
         assert_eq!(query_.question.dnssec, Question::DO);
         let two = [&one[..], &opt].concat();
         assert!(matches!(
-            parse(&query(b"\x03www\x00", &two, [0, 1, 0, 0, 0, 0, 0, 2]), &mut Name::root()),
+            parse(&query(b"\x03www\x00", &two, [0, 1, 0, 0, 0, 0, 0, 2]), Transport::Udp, &mut Name::root()),
             Parsed::Refuse(1)
         ));
     }
@@ -432,10 +455,10 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_make_the_parser_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = parse(&bytes, &mut Name::root());
+            let _ = parse(&bytes, Transport::Udp, &mut Name::root());
             let mut query = bytes;
             query.splice(..0, [1, 2, 1, 0, 0, 1, 0, 0, 0, 0, 0, 1]);
-            let _ = parse(&query, &mut Name::root());
+            let _ = parse(&query, Transport::Udp, &mut Name::root());
         }
     }
 }
