@@ -23,6 +23,8 @@ use crate::{
 
 /// How long the firewall may take to answer.
 const GATE_TIME: Duration = Duration::from_secs(5);
+/// A session this young is not renewed: the button was pressed twice.
+const RENEW_AFTER: Duration = Duration::from_secs(60);
 /// How many devices are settled at a time.
 const AT_ONCE: usize = 64;
 
@@ -74,24 +76,26 @@ impl Inner {
         }
     }
 
-    /// Admits a device that has accepted this text of the terms. Kernel, record, directory, in this order; a device
-    /// that already has a session keeps it.
+    /// Admits a device that has accepted this text of the terms. Kernel, record, directory, in this order. A device that
+    /// already has a session keeps it, for as long as a new one would last.
     pub(crate) async fn admit(&self, mac: Mac, peer: IpAddr, words: &'static Words, text: String) -> Result<(), Error> {
         let _held = self.lock(mac).await;
-        let begin = self.now();
-        if self.book().live(mac, begin).is_some() {
+        let (begin, time) = (self.now(), self.settings.session);
+        let had = self.book().live(mac, begin).cloned();
+        if had.as_ref().is_some_and(|session| session.until + RENEW_AFTER > begin + time) {
             return Ok(());
         }
-        if self.book().len() >= self.settings.limits.sessions {
+        if had.is_none() && self.book().len() >= self.settings.limits.sessions {
             return Err(Error::Full(self.settings.limits.sessions));
         }
-        let mut addresses = vec![peer];
-        for address in self.neighbours.addresses(mac).into_iter().map(|address| address.to_canonical()) {
-            if !addresses.contains(&address) && addresses.len() < self.settings.limits.addresses_per_device {
+        let mut addresses = had.as_ref().map_or_else(Vec::new, |session| session.addresses.clone());
+        for address in std::iter::once(peer).chain(self.neighbours.addresses(mac)).map(|address| address.to_canonical())
+        {
+            let place = addresses.len() < self.settings.limits.addresses_per_device;
+            if place && admissible(&address) && !addresses.contains(&address) {
                 addresses.push(address);
             }
         }
-        addresses.retain(admissible);
         if addresses.is_empty() {
             return Err(Error::NoAddress);
         }
@@ -109,7 +113,6 @@ impl Inner {
             },
         };
 
-        let time = self.settings.session;
         let admitted = self.ask("admitting", self.gate.admit(mac, addresses.clone(), time)).await;
         let recorded = match admitted {
             Ok(()) => self.store.admit(admission).await,
@@ -118,7 +121,7 @@ impl Inner {
         if let Err(error) = recorded {
             // Also after a refusal: who did not answer in time may still have done it.
             self.counts.undone.fetch_add(1, Relaxed);
-            let _ = self.shut(mac).await;
+            self.undo(mac, had).await;
             return Err(error);
         }
         {
@@ -129,6 +132,18 @@ impl Inner {
         }
         self.counts.admitted.fetch_add(1, Relaxed);
         Ok(())
+    }
+
+    /// Takes back an admission: who had a session has what was left of it, who had none is shut out.
+    async fn undo(&self, mac: Mac, had: Option<Session>) {
+        let Some(session) = had else {
+            let _ = self.shut(mac).await;
+            return;
+        };
+        let left = session.until.saturating_duration_since(self.now());
+        if self.ask("admitting", self.gate.admit(mac, session.addresses, left)).await.is_err() {
+            let _ = self.end(mac).await;
+        }
     }
 
     pub(crate) async fn expel(&self, mac: Mac) -> Result<bool, Error> {

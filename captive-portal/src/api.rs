@@ -41,7 +41,7 @@ pub(crate) fn answer(inner: &Inner, who: Who, secure: bool) -> Response {
         captive: left.is_none(),
         user_portal_url,
         venue_info_url: inner.settings.website.clone(),
-        can_extend_session: left.map(|_| false),
+        can_extend_session: left.map(|_| true),
         seconds_remaining: left.as_ref().map(Duration::as_secs),
     };
     let json = serde_json::to_vec(&state).unwrap_or_default();

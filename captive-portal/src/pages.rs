@@ -90,6 +90,8 @@ pub(crate) struct TermsPage<'a> {
     pub(crate) frame: Frame<'a>,
     /// Why the guest sees the page again: a title and a text.
     pub(crate) notice: Option<&'static [String; 2]>,
+    /// What the button says.
+    pub(crate) accept: &'a str,
     pub(crate) intro: String,
     pub(crate) categories: Vec<String>,
     pub(crate) kept: [String; 3],

@@ -76,7 +76,7 @@ pub struct Stats {
     pub addresses: u64,
     /// Open connections now.
     pub open_connections: u64,
-    /// Admissions since the start.
+    /// Admissions since the start, renewals among them.
     pub admitted: u64,
     /// Requests for admission that were not granted, for want of a token, a device or a place.
     pub refused: u64,

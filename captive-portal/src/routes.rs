@@ -21,7 +21,7 @@ use crate::{
     keys::{self, Purpose},
     pages::{self, Frame, StatusPage, TermsPage, WelcomePage},
     portal::Inner,
-    terms,
+    terms as texts,
     wanted::{Wanted, escape},
     words::{Words, fill},
 };
@@ -47,6 +47,7 @@ struct Parameters {
 pub(crate) fn routes(inner: Arc<Inner>) -> Router {
     Router::new()
         .route("/", get(home))
+        .route("/terms", get(terms))
         .route("/accept", post(accept))
         .route("/welcome", get(welcome))
         .route("/leave", post(leave))
@@ -77,8 +78,8 @@ async fn home(
                 left: words.span(left),
                 left_seconds: left.as_secs(),
                 session_seconds: inner.settings.session.as_secs(),
-                categories: terms::blocked_categories(&inner, &inner.compiled.load(), words),
-                rights: terms::notice(&inner, words).rights,
+                categories: texts::blocked_categories(&inner, &inner.compiled.load(), words),
+                rights: texts::notice(&inner, words).rights,
                 token: inner.token(Purpose::Leave, mac),
             };
             pages::page(StatusCode::OK, words, &page)
@@ -89,6 +90,18 @@ async fn home(
         }
         Who::Unknown => message(&inner, words, StatusCode::FORBIDDEN, &words.message.unknown_device),
     }
+}
+
+/// The terms, for guests too: to read them again, and to stay longer by accepting again.
+async fn terms(
+    State(inner): Portal,
+    Extension(asker): Extension<Asker>,
+    query: Result<Query<Parameters>, QueryRejection>,
+    headers: HeaderMap,
+) -> Response {
+    let query = query.map(|Query(query)| query).unwrap_or_default();
+    let words = words_for(&inner, query.lang.as_deref(), &headers);
+    terms_page(&inner, &asker, words, StatusCode::OK, None, &query)
 }
 
 /// The terms and the button. `notice` says why a guest sees them again.
@@ -104,22 +117,27 @@ fn terms_page(
         return message(inner, words, StatusCode::FORBIDDEN, &words.message.unknown_device);
     };
     let compiled = inner.compiled.load();
-    let hash = keys::sha256(&terms::text(inner, &compiled, words));
+    let hash = keys::sha256(&texts::text(inner, &compiled, words));
     let wanted = wanted(inner, asker, query);
     let kept =
         wanted.as_ref().map(|(wanted, sig)| format!("&to={}&sig={sig}", escape(wanted.url()))).unwrap_or_default();
     let wanted = wanted
         .map(|(wanted, sig)| (wanted.url().to_owned(), sig, fill(&words.terms.then, &[("site", &wanted.site())])));
-    let about = terms::notice(inner, words);
+    let about = texts::notice(inner, words);
+    let (here, accept) = match asker.who {
+        Who::Guest(..) => ("/terms", &words.terms.accept_again),
+        _ => ("/", &words.terms.accept),
+    };
     let page = TermsPage {
-        frame: Frame::new(inner, words, Some(("/", &kept))),
+        frame: Frame::new(inner, words, Some((here, &kept))),
+        accept,
         notice,
         intro: fill(&words.terms.intro, &[("organisation", &inner.settings.organisation)]),
-        categories: terms::blocked_categories(inner, &compiled, words),
+        categories: texts::blocked_categories(inner, &compiled, words),
         kept: about.kept,
         rights: about.rights,
         time: about.time,
-        paragraphs: terms::paragraphs(inner, words),
+        paragraphs: texts::paragraphs(inner, words),
         version: fill(&words.terms.version, &[("version", &hex::encode(&hash[..4]))]),
         token: inner.token(Purpose::Accept(&hash), mac),
         wanted,
@@ -144,14 +162,15 @@ async fn accept(State(inner): Portal, Extension(asker): Extension<Asker>, reques
         Err(status) => return unread(&inner, status, &headers),
     };
     let words = words_for(&inner, form.lang.as_deref(), &headers);
-    let mac = match asker.who {
-        Who::Stranger(mac) => mac,
-        Who::Guest(..) => return pages::redirect(StatusCode::SEE_OTHER, &welcome_url(words, &form)),
-        Who::Unknown => return message(&inner, words, StatusCode::FORBIDDEN, &words.message.unknown_device),
+    let Some(mac) = asker.who.mac() else {
+        return message(&inner, words, StatusCode::FORBIDDEN, &words.message.unknown_device);
     };
-    let text = terms::text(&inner, &inner.compiled.load(), words);
+    let text = texts::text(&inner, &inner.compiled.load(), words);
     let token = form.token.as_deref().unwrap_or("");
     if !ours || !inner.verify(token, Purpose::Accept(&keys::sha256(&text)), mac) {
+        if let Who::Guest(..) = asker.who {
+            return pages::redirect(StatusCode::SEE_OTHER, &welcome_url(words, &form));
+        }
         inner.counts.refused.fetch_add(1, Relaxed);
         return terms_page(&inner, &asker, words, StatusCode::FORBIDDEN, Some(&words.message.stale), &form);
     }

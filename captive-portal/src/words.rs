@@ -95,6 +95,7 @@ pub(crate) struct Terms {
     pub(crate) full_text: String,
     pub(crate) version: String,
     pub(crate) accept: String,
+    pub(crate) accept_again: String,
     pub(crate) accept_note: String,
     pub(crate) then: String,
 }
@@ -114,6 +115,7 @@ pub(crate) struct Status {
     pub(crate) title: String,
     pub(crate) left: String,
     pub(crate) text: String,
+    pub(crate) longer: String,
     pub(crate) leave: String,
     pub(crate) leave_note: String,
 }

@@ -99,6 +99,40 @@ async fn ten_presses_of_one_device_are_one_session() {
     assert_eq!(hotspot.portal.consents().await.unwrap().len(), 1);
 }
 
+#[tokio::test]
+async fn guest_who_accepts_again_stays_for_a_whole_session_more() {
+    let mut hotspot = Hotspot::new().await;
+    hotspot.accept(2).await;
+    hotspot.clock.forward(Duration::from_secs(7 * 3600));
+    let page = hotspot.get_in(2, "en", NAME, "/terms").await;
+    assert!(page.body.contains("Accept and stay online"));
+    let token = page.field("token");
+    // Without the token of the page nothing changes.
+    assert_eq!(hotspot.post(2, "/accept", "token=00&lang=en").await.status, 303);
+    assert_eq!(hotspot.portal.sessions()[0].left, Duration::from_secs(3600));
+    assert_eq!(hotspot.post(2, "/accept", &format!("token={token}&lang=en")).await.status, 303);
+    assert_eq!(hotspot.portal.sessions()[0].left, Duration::from_secs(8 * 3600));
+    hotspot.clock.forward(Duration::from_secs(4 * 3600));
+    hotspot.portal.tick().await;
+    hotspot.restart().await;
+    assert!(hotspot.is_guest(2) && hotspot.kernel.has(device(2)));
+    assert_eq!(hotspot.portal.consents().await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn renewal_that_cannot_be_recorded_leaves_the_session_as_it_was() {
+    let hotspot = Hotspot::new().await;
+    hotspot.accept(2).await;
+    hotspot.clock.forward(Duration::from_secs(7 * 3600));
+    let token = hotspot.get(2, NAME, "/terms").await.field("token");
+    fs::remove_dir_all(hotspot.folder.path().join("lib")).unwrap();
+    assert_eq!(hotspot.post(2, "/accept", &format!("token={token}&lang=sq")).await.status, 503);
+    assert!(hotspot.is_guest(2));
+    let left = |(.., left): &(_, _, Duration)| *left <= Duration::from_secs(3600);
+    assert!(hotspot.kernel.has(device(2)) && hotspot.kernel.dump().iter().all(left));
+    assert_eq!(hotspot.portal.sessions()[0].left, Duration::from_secs(3600));
+}
+
 /// A bus arrives. Each meets the portal by its system's probe, opens the page and accepts; the bound is that of the whole
 /// gateway on two cores.
 #[tokio::test]

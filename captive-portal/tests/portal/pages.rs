@@ -35,6 +35,7 @@ async fn all(language: &str, change: impl FnOnce(&mut sheshi_captive_portal::Set
     let token = get(3, NAME, "/".into()).await.field("token");
     pages.push(("full", hotspot.post(3, "/accept", &format!("token={token}&lang={language}")).await));
     pages.push(("status", get(2, NAME, "/".into()).await));
+    pages.push(("terms-again", get(2, NAME, "/terms".into()).await));
     pages.push(("welcome", get(2, NAME, "/welcome".into()).await));
     pages.push(("welcome-wanted", get(2, NAME, format!("/welcome{}", &wanted[1..])).await));
     pages.push(("opening", get(2, "news.example", "/a?b=c".into()).await));

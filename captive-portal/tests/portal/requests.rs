@@ -35,6 +35,8 @@ async fn every_route_answers_by_method_host_and_state() {
         ("GET", "WIFI.Tirana.Example.", "/", ["403 unknown device", "200 terms", "200 status"]),
         ("GET", "127.0.0.1", "/", ["403 unknown device", "200 terms", "200 status"]),
         ("GET", "[2001:db8::1]:80", "/", ["403 unknown device", "200 terms", "200 status"]),
+        ("GET", NAME, "/terms", ["403 unknown device", "200 terms", "200 terms"]),
+        ("POST", NAME, "/terms", ["405", "405", "405"]),
         ("GET", NAME, "/welcome", ["303 /?lang=en", "303 /?lang=en", "200 welcome"]),
         ("GET", NAME, "/captive-portal/api", [portal, portal, portal]),
         ("GET", NAME, "/favicon.ico", ["204", "204", "204"]),
@@ -368,7 +370,7 @@ async fn captive_api_is_right_before_after_and_at_the_end() {
         "captive": false,
         "user-portal-url": "http://wifi.tirana.example/",
         "venue-info-url": "https://www.tirana.example/",
-        "can-extend-session": false,
+        "can-extend-session": true,
         "seconds-remaining": 28_700,
     });
     assert_eq!(state(2).await, after);
