@@ -18,10 +18,16 @@ pub const GUEST4: &str = "guest4";
 pub const GUEST6: &str = "guest6";
 const BLOCK4: &str = "block4";
 const BLOCK6: &str = "block6";
+const COUNTED: &str = "counted";
 
 /// A device has one IPv4 address here, and a handful of IPv6 addresses at a time.
 const GUEST4_SIZE: u32 = 16_384;
 const GUEST6_SIZE: u32 = 65_536;
+/// Devices whose connections are counted at a time; the kernel forgets those without any.
+const COUNTED_SIZE: u32 = 65_536;
+/// Connections one device may have open, of both families together. A busy laptop has a few hundred; the kernel's table on
+/// the smallest routers has room for 16,384.
+const CONNECTIONS: u32 = 1000;
 /// Pings a second that the gateway answers, over all guests.
 const PINGS: u32 = 50;
 /// Refusals a second that we send; what is beyond is dropped in silence, so that nobody is flooded through us.
@@ -77,7 +83,7 @@ pub fn guard() -> Table {
 pub fn working(ruleset: &Ruleset) -> Table {
     let mut chains = Vec::new();
     if !ruleset.guests.is_empty() {
-        chains.extend([source(ruleset), destination(ruleset)]);
+        chains.extend([source(ruleset), connections(ruleset), destination(ruleset)]);
         if !ruleset.closed {
             chains.push(to_resolver(ruleset));
         }
@@ -100,6 +106,7 @@ fn sets(ruleset: &Ruleset) -> Vec<Set> {
         Set { name: GUEST6, key: Key::MacIpv6, content: Content::Timed { size: GUEST6_SIZE } },
         Set { name: BLOCK4, key: Key::Ipv4, content: Content::Networks(block4) },
         Set { name: BLOCK6, key: Key::Ipv6, content: Content::Networks(block6) },
+        Set { name: COUNTED, key: Key::Mac, content: Content::Counted { size: COUNTED_SIZE } },
     ]
 }
 
@@ -122,6 +129,17 @@ fn source(ruleset: &Ruleset) -> Chain {
         }));
     }
     base("source", Kind::Filter, Hook::Prerouting, -300, false, rules)
+}
+
+/// After connections are tracked, before anything is translated: strangers count, too, for what goes to the portal.
+fn connections(ruleset: &Ruleset) -> Chain {
+    let limit = |name: &String| {
+        let too_many = Expr::TooMany(COUNTED, CONNECTIONS);
+        let exprs = [Expr::Iifname(name.clone()), Expr::State(States::NEW), too_many, Expr::Count, Expr::Drop];
+        rule(31, "too many connections of one device", exprs)
+    };
+    let rules = guest_interfaces(ruleset).map(limit).collect();
+    base("connections", Kind::Filter, Hook::Prerouting, -150, false, rules)
 }
 
 fn destination(ruleset: &Ruleset) -> Chain {

@@ -27,6 +27,8 @@ pub struct Set {
 /// What a set's elements are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Key {
+    /// `ether_addr`
+    Mac,
     /// `ether_addr . ipv4_addr`
     MacIpv4,
     /// `ether_addr . ipv6_addr`
@@ -47,6 +49,11 @@ pub enum Content {
     },
     /// Networks, replaced with the rules.
     Networks(Vec<Network>),
+    /// Elements that rules put in themselves, each with a counter of its connections.
+    Counted {
+        /// Most elements it takes.
+        size: u32,
+    },
 }
 
 /// A chain.
@@ -219,6 +226,8 @@ pub enum Expr {
     NotOfThisInterface,
     /// At most so many a second, with a burst of as many.
     Limit(u32),
+    /// The sender's MAC, as counted in this set, has more than so many connections open.
+    TooMany(&'static str, u32),
     /// Counts.
     Count,
     /// Lowers the TCP option MSS to what the path carries.

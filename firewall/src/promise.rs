@@ -6,7 +6,7 @@ pub struct Promise(pub u8);
 
 impl Promise {
     /// Every promise that a rule keeps, with its title.
-    pub const ALL: [(Promise, &'static str); 24] = [
+    pub const ALL: [(Promise, &'static str); 25] = [
         (Promise(1), "nothing is forwarded that no rule names"),
         (Promise(2), "a guest's source address lies on the guest's interface"),
         (Promise(3), "the uplink cannot send from a guest's address"),
@@ -31,6 +31,7 @@ impl Promise {
         (Promise(22), "administration enters only where the configuration says"),
         (Promise(23), "only TCP, UDP and ICMP leave: no tunnel protocol"),
         (Promise(24), "without the working table no new connection is forwarded"),
+        (Promise(31), "one device does not use up the connections of all"),
     ];
 
     /// The promise a rule's comment names: `C07 …`.

@@ -30,6 +30,7 @@ impl Display for Set {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "\tset {} {{", self.name)?;
         let key = match self.key {
+            Key::Mac => "ether_addr",
             Key::MacIpv4 => "ether_addr . ipv4_addr",
             Key::MacIpv6 => "ether_addr . ipv6_addr",
             Key::Ipv4 => "ipv4_addr",
@@ -38,6 +39,7 @@ impl Display for Set {
         writeln!(f, "\t\ttype {key}")?;
         match &self.content {
             Content::Timed { size } => writeln!(f, "\t\tsize {size}\n\t\tflags timeout")?,
+            Content::Counted { size } => writeln!(f, "\t\tsize {size}\n\t\tflags dynamic")?,
             Content::Networks(networks) => {
                 writeln!(f, "\t\tflags interval")?;
                 if !networks.is_empty() {
@@ -77,6 +79,7 @@ impl Display for Base {
         };
         let priority = match self.priority {
             -300 => "raw".to_string(),
+            -150 => "mangle".to_string(),
             -100 => "dstnat".to_string(),
             100 => "srcnat".to_string(),
             0 => "filter".to_string(),
@@ -125,6 +128,7 @@ impl Display for Expr {
             Self::SourceAstray => f.write_str("fib saddr . iif oif missing"),
             Self::NotOfThisInterface => f.write_str("fib daddr . iif type != local"),
             Self::Limit(rate) => write!(f, "limit rate {rate}/second burst {rate} packets"),
+            Self::TooMany(set, most) => write!(f, "add @{set} {{ ether saddr ct count over {most} }}"),
             Self::Count => f.write_str("counter"),
             Self::ClampMss => f.write_str("tcp option maxseg size set rt mtu"),
             Self::Redirect(port) => write!(f, "redirect to :{port}"),

@@ -168,7 +168,8 @@ fn stolen_address_under_another_mac_gets_nothing() {
         assert_eq!(lab.thief.tcp(WEB4, 80).as_deref(), Ok("portal"));
         assert_eq!(lab.thief.udp(RESOLVER6, 53).as_deref(), Ok("strangers"));
         try_everything(&lab.thief);
-        assert_eq!(lab.tap.take().len(), 0);
+        let leaked = lab.tap.take();
+        assert!(leaked.is_empty(), "{leaked:02x?}");
     });
 }
 
@@ -236,7 +237,7 @@ fn uplink_reaches_guests_with_replies_only() {
             assert_eq!(lab.internet.udp(address, 9000), Err(Failure::Silence), "{address}");
             assert!(!lab.internet.ping(address));
         }
-        guard.kill();
+        guard.end();
         run("nft", "flush ruleset");
         assert_eq!(lab.internet.tcp(GUEST6, 9000).as_deref(), Ok("a guest's own server"));
     });
@@ -420,7 +421,7 @@ fn forged_router_advertisement_of_a_guest_is_dropped() {
         };
         assert!(!forge());
         // Without the rules the gateway believes it.
-        guard.kill();
+        guard.end();
         run("nft", "flush ruleset");
         assert!(forge());
     });
@@ -513,5 +514,44 @@ fn packet_of_no_connection_is_dropped() {
         lab.guest.raw(WEB6, 17, wrong.leak());
         assert_eq!(seen(), 0);
         assert_eq!(invalid(), before + 1);
+    });
+}
+
+#[test]
+fn one_device_cannot_use_up_the_connections_of_all() {
+    lab("one_device_cannot_use_up_the_connections_of_all", |lab| {
+        lab.services();
+        let guard = lab.guarding(&square());
+        guard.admit_guest();
+        let flood = |device: &Namespace, to: &'static str| {
+            lab.tap.take();
+            device.call(move || {
+                let any = if to.contains(':') { "[::]" } else { "0.0.0.0" };
+                for port in 20_000..21_100_u16 {
+                    let socket =
+                        std::net::UdpSocket::bind(format!("{any}:{port}").parse::<std::net::SocketAddr>().unwrap())
+                            .unwrap();
+                    let _ = socket.send_to(b"a connection", (to, 4434));
+                }
+            });
+            // Not the errors that the far end's kernel sends back: they repeat the words.
+            let udp = |packet: &Vec<u8>| if packet[12] == 0x08 { packet[23] == 17 } else { packet[20] == 17 };
+            let words = |packet: &Vec<u8>| packet.windows(12).any(|part| part == b"a connection");
+            lab.tap.take().iter().filter(|packet| udp(packet) && words(packet)).count()
+        };
+        // Both families share the thousand.
+        let through = flood(&lab.guest, WEB4);
+        assert!((990..=1000).contains(&through), "{through}");
+        assert_eq!(flood(&lab.guest, WEB6), 0);
+        let dropped = guard.health().unwrap().counters.into_iter().find(|counter| counter.promise == "C31").unwrap();
+        assert!(dropped.packets >= 1190, "{dropped:?}");
+        // Another device has its own, and what is open goes on.
+        guard.admit(THIEF, &[THIEF4.parse().unwrap()], Duration::from_secs(60)).unwrap();
+        assert_eq!(lab.thief.tcp(WEB4, 443).as_deref(), Ok("internet"));
+        assert_eq!(lab.thief.udp(RESOLVER4, 53).as_deref(), Ok("resolver"));
+        // Expelled and admitted again, the device begins anew: its connections are gone.
+        let _ = guard.expel(GUEST).unwrap();
+        guard.admit_guest();
+        eventually("the count follows", || lab.guest.tcp(WEB4, 443).ok());
     });
 }

@@ -23,6 +23,7 @@ use crate::{
 
 const NFT_SET_INTERVAL: u32 = 4;
 const NFT_SET_TIMEOUT: u32 = 16;
+const NFT_SET_EVAL: u32 = 32;
 
 /// What of a table is in the kernel already.
 #[derive(Debug, Default, Clone)]
@@ -135,6 +136,7 @@ impl Transaction {
 
     fn set(&mut self, table: &Table, set: &ir::Set, id: u32) {
         match set.key {
+            Key::Mac => self.typed_set::<9, 6>(table, set, id),
             Key::MacIpv4 => self.typed_set::<{ Pair4::TYPE }, 12>(table, set, id),
             Key::MacIpv6 => self.typed_set::<{ Pair6::TYPE }, 24>(table, set, id),
             Key::Ipv4 => self.typed_set::<{ Address4::TYPE }, 4>(table, set, id),
@@ -146,8 +148,9 @@ impl Transaction {
         let name = c(set.name);
         let mut nft_set = Set::<Bytes<TYPE, LENGTH>>::new_named(&name, id, table, ProtoFamily::Inet);
         match &set.content {
-            Content::Timed { size } => {
-                sys::shape(&mut nft_set, NFT_SET_TIMEOUT, *size);
+            Content::Timed { size } | Content::Counted { size } => {
+                let timed = matches!(set.content, Content::Timed { .. });
+                sys::shape(&mut nft_set, if timed { NFT_SET_TIMEOUT } else { NFT_SET_EVAL }, *size);
                 self.batch.add(&nft_set, MsgType::Add);
                 self.label(format!("set {}", set.name));
             }

@@ -38,6 +38,8 @@ const EXTHDR_OP_TCPOPT: u32 = 1;
 const BYTEORDER_HTON: u32 = 1;
 const NAT_RANGE_PROTO_SPECIFIED: u32 = 2;
 const IPS_DST_NAT: u32 = 32;
+const DYNSET_ADD: u32 = 0;
+const CONNLIMIT_OVER: u32 = 1;
 
 /// Adds the expressions to the rule.
 pub(crate) fn add(exprs: &[Expr], rule: &mut Rule<'_>) {
@@ -103,7 +105,7 @@ impl Writer<'_, '_> {
                 let key = libc::NFT_CT_DIRECTION as u32;
                 self.raw(
                     c"ct",
-                    &[(nft::NFTNL_EXPR_CT_KEY, Value::U32(key)), (nft::NFTNL_EXPR_CT_DREG, Value::U32(REGISTER_1))],
+                    [(nft::NFTNL_EXPR_CT_KEY, Value::U32(key)), (nft::NFTNL_EXPR_CT_DREG, Value::U32(REGISTER_1))],
                 );
                 self.equal(&[1]);
             }
@@ -131,13 +133,14 @@ impl Writer<'_, '_> {
             }
             Expr::Limit(rate) => self.raw(
                 c"limit",
-                &[
+                [
                     (nft::NFTNL_EXPR_LIMIT_RATE, Value::U64(u64::from(*rate))),
                     (nft::NFTNL_EXPR_LIMIT_UNIT, Value::U64(1)),
                     (nft::NFTNL_EXPR_LIMIT_BURST, Value::U32(*rate)),
                     (nft::NFTNL_EXPR_LIMIT_TYPE, Value::U32(0)),
                 ],
             ),
+            Expr::TooMany(set, most) => self.too_many(set, *most),
             Expr::Count => self.push(&Counter),
             Expr::ClampMss => self.clamp_mss(),
             Expr::Redirect(port) => {
@@ -145,7 +148,7 @@ impl Writer<'_, '_> {
                 // The kernel fills in the upper end when it is left out, and dumps it.
                 self.raw(
                     c"redir",
-                    &[
+                    [
                         (nft::NFTNL_EXPR_REDIR_REG_PROTO_MIN, Value::U32(REGISTER_1)),
                         (nft::NFTNL_EXPR_REDIR_REG_PROTO_MAX, Value::U32(REGISTER_1)),
                         (nft::NFTNL_EXPR_REDIR_FLAGS, Value::U32(NAT_RANGE_PROTO_SPECIFIED)),
@@ -167,8 +170,8 @@ impl Writer<'_, '_> {
         self.rule.add_expr(expr);
     }
 
-    fn raw(&mut self, name: &'static std::ffi::CStr, attributes: &[(u32, Value)]) {
-        self.push(&Raw { name, attributes });
+    fn raw<const COUNT: usize>(&mut self, name: &'static std::ffi::CStr, attributes: [(u32, Value); COUNT]) {
+        self.push(&Raw { name, attributes: attributes.into() });
     }
 
     fn equal(&mut self, value: &[u8]) {
@@ -239,7 +242,7 @@ impl Writer<'_, '_> {
         self.push(&Payload::LinkLayer(LLHeaderField::Saddr));
         self.raw(
             c"payload",
-            &[
+            [
                 (nft::NFTNL_EXPR_PAYLOAD_DREG, Value::U32(REGISTER_AFTER_MAC)),
                 (nft::NFTNL_EXPR_PAYLOAD_BASE, Value::U32(libc::NFT_PAYLOAD_NETWORK_HEADER as u32)),
                 (nft::NFTNL_EXPR_PAYLOAD_OFFSET, Value::U32(offset)),
@@ -248,6 +251,25 @@ impl Writer<'_, '_> {
         );
         self.lookup(set);
         self.family = Some(family);
+    }
+
+    fn too_many(&mut self, set: &str, most: u32) {
+        self.push(&Meta::IifType);
+        self.push(&Cmp::new(CmpOp::Eq, ARPHRD_ETHER));
+        self.push(&Payload::LinkLayer(LLHeaderField::Saddr));
+        let over = vec![
+            (nft::NFTNL_EXPR_CONNLIMIT_COUNT, Value::U32(most)),
+            (nft::NFTNL_EXPR_CONNLIMIT_FLAGS, Value::U32(CONNLIMIT_OVER)),
+        ];
+        self.raw(
+            c"dynset",
+            [
+                (nft::NFTNL_EXPR_DYNSET_OP, Value::U32(DYNSET_ADD)),
+                (nft::NFTNL_EXPR_DYNSET_SET_NAME, Value::Text(CString::new(set).expect("set names are ours"))),
+                (nft::NFTNL_EXPR_DYNSET_SREG_KEY, Value::U32(REGISTER_1)),
+                (nft::NFTNL_EXPR_DYNSET_EXPRESSIONS, Value::Inner(Raw { name: c"connlimit", attributes: over })),
+            ],
+        );
     }
 
     fn lookup(&mut self, set: &str) {
@@ -261,7 +283,7 @@ impl Writer<'_, '_> {
     fn fib(&mut self, result: u32, flags: u32) {
         self.raw(
             c"fib",
-            &[
+            [
                 (nft::NFTNL_EXPR_FIB_FLAGS, Value::U32(flags)),
                 (nft::NFTNL_EXPR_FIB_RESULT, Value::U32(result)),
                 (nft::NFTNL_EXPR_FIB_DREG, Value::U32(REGISTER_1)),
@@ -273,11 +295,11 @@ impl Writer<'_, '_> {
     fn clamp_mss(&mut self) {
         self.raw(
             c"rt",
-            &[(nft::NFTNL_EXPR_RT_KEY, Value::U32(RT_TCPMSS)), (nft::NFTNL_EXPR_RT_DREG, Value::U32(REGISTER_1))],
+            [(nft::NFTNL_EXPR_RT_KEY, Value::U32(RT_TCPMSS)), (nft::NFTNL_EXPR_RT_DREG, Value::U32(REGISTER_1))],
         );
         self.raw(
             c"byteorder",
-            &[
+            [
                 (nft::NFTNL_EXPR_BYTEORDER_SREG, Value::U32(REGISTER_1)),
                 (nft::NFTNL_EXPR_BYTEORDER_DREG, Value::U32(REGISTER_1)),
                 (nft::NFTNL_EXPR_BYTEORDER_OP, Value::U32(BYTEORDER_HTON)),
@@ -287,7 +309,7 @@ impl Writer<'_, '_> {
         );
         self.raw(
             c"exthdr",
-            &[
+            [
                 (nft::NFTNL_EXPR_EXTHDR_SREG, Value::U32(REGISTER_1)),
                 (nft::NFTNL_EXPR_EXTHDR_TYPE, Value::U8(TCPOPT_MAXSEG)),
                 (nft::NFTNL_EXPR_EXTHDR_OFFSET, Value::U32(2)),

@@ -116,10 +116,14 @@ impl Picture {
         self.chains.keys()
     }
 
-    /// The names of sets whose elements have no time.
+    /// The names of sets whose elements are ours alone: networks.
     pub(crate) fn plain_sets(&self) -> Vec<String> {
-        const NFT_SET_TIMEOUT: u64 = 16;
-        self.sets.iter().filter(|(_, shape)| shape.flags & NFT_SET_TIMEOUT == 0).map(|(name, _)| name.clone()).collect()
+        const NFT_SET_INTERVAL: u64 = 4;
+        self.sets
+            .iter()
+            .filter(|(_, shape)| shape.flags & NFT_SET_INTERVAL != 0)
+            .map(|(name, _)| name.clone())
+            .collect()
     }
 
     /// Whether the kernel enters this table when it forwards, and drops what falls through.
@@ -219,10 +223,12 @@ impl Rule {
                 counted = Some((part(2), part(1)));
                 values.clear();
             }
-            if name == "lookup" {
-                // NFTA_LOOKUP_SET_ID: a number within one transaction.
-                values.remove([4].as_slice());
-            }
+            // NFTA_LOOKUP_SET_ID, NFTA_DYNSET_SET_ID: a number within one transaction.
+            match name.as_str() {
+                "lookup" => values.remove([4].as_slice()),
+                "dynset" => values.remove([2].as_slice()),
+                _ => None,
+            };
             exprs.push(Expr { name, values });
         }
         Self { comment: comment(message.attribute(7).unwrap_or_default()), exprs, counted }
@@ -247,8 +253,10 @@ impl Rule {
 fn flatten(name: &str, path: &mut Vec<u16>, bytes: &[u8], values: &mut BTreeMap<Vec<u16>, Vec<u8>>) {
     for (kind, value) in attributes(bytes) {
         path.push(kind);
-        let nested =
-            matches!((name, path.as_slice()), ("cmp", [3]) | ("bitwise", [4 | 5]) | ("immediate", [2] | [2, 2]));
+        let nested = matches!(
+            (name, path.as_slice()),
+            ("cmp", [3]) | ("bitwise", [4 | 5]) | ("immediate", [2] | [2, 2]) | ("dynset", [7] | [7, 2])
+        );
         if nested {
             flatten(name, path, value, values);
         } else if value.iter().any(|byte| *byte != 0) {

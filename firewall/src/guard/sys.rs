@@ -26,26 +26,48 @@ pub(crate) enum Value {
     U32(u32),
     /// Host order; libnftnl turns it.
     U64(u64),
+    /// A name.
+    Text(CString),
+    /// An expression inside this one.
+    Inner(Raw),
 }
 
 /// An expression by its name and attributes (`NFTNL_EXPR_…`), for those the safe crate lacks.
-pub(crate) struct Raw<'a> {
+pub(crate) struct Raw {
     pub(crate) name: &'static CStr,
-    pub(crate) attributes: &'a [(u32, Value)],
+    pub(crate) attributes: Vec<(u32, Value)>,
 }
 
-impl Expression for Raw<'_> {
+impl Expression for Raw {
     fn to_expr(&self, _rule: &Rule<'_>) -> NonNull<nft::nftnl_expr> {
+        self.made()
+    }
+}
+
+impl Raw {
+    fn made(&self) -> NonNull<nft::nftnl_expr> {
         // SAFETY: the name is a C string; libnftnl returns null for a name it does not know.
         let expr = allocated(unsafe { nft::nftnl_expr_alloc(self.name.as_ptr()) });
-        for (attribute, value) in self.attributes {
+        for (attribute, value) in &self.attributes {
             let attribute = *attribute as u16;
-            // SAFETY: `expr` was just made and is not shared; the setters copy the value by its type's size.
+            // SAFETY: `expr` was just made and is not shared; the setters copy the value by its type's size, the
+            // text up to its end.
             unsafe {
                 match value {
                     Value::U8(value) => nft::nftnl_expr_set_u8(expr.as_ptr(), attribute, *value),
                     Value::U32(value) => nft::nftnl_expr_set_u32(expr.as_ptr(), attribute, *value),
                     Value::U64(value) => nft::nftnl_expr_set_u64(expr.as_ptr(), attribute, *value),
+                    Value::Text(text) => {
+                        // Fails only when memory is out.
+                        if nft::nftnl_expr_set_str(expr.as_ptr(), attribute, text.as_ptr()) < 0 {
+                            std::process::abort();
+                        }
+                    }
+                    // The outer expression owns the inner one from now on, and frees it.
+                    Value::Inner(inner) => {
+                        let inner = inner.made();
+                        nft::nftnl_expr_add_expr(expr.as_ptr(), u32::from(attribute), inner.as_ptr());
+                    }
                 }
             }
         }

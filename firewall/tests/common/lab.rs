@@ -110,6 +110,7 @@ impl Lab {
         let thief = device("g2", &THIEF.to_string(), THIEF4, THIEF6);
         let internet = Namespace::new();
         ip(&format!("link add wan0 type veth peer name isp netns {}", internet.tid));
+        ip("link set wan0 address 02:00:5e:10:00:fd");
         ip("addr add 203.0.113.2/24 dev wan0");
         ip("addr add 2001:db8:f::2/64 dev wan0 nodad");
         ip("link set wan0 up");
@@ -198,6 +199,12 @@ impl Running {
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub fn end(mut self) {
+        self.signal("TERM");
+        assert!(self.child.wait().unwrap().success());
     }
 
     /// Sends it a signal by name.
@@ -400,7 +407,7 @@ pub fn serve(port: u16, label: &'static str, addresses: &[&str]) {
     }
 }
 
-/// What goes over a wire.
+/// What comes over a wire.
 #[derive(Clone)]
 pub struct Tap {
     packets: Arc<Mutex<Vec<Vec<u8>>>>,
@@ -424,10 +431,11 @@ impl Tap {
         Self { packets }
     }
 
-    /// The packets since the last call, without the talk of neighbours (ARP, neighbour discovery, multicast listeners).
+    /// The packets the gateway has sent since the last call, without the talk of neighbours (ARP, neighbour discovery, multicast listeners).
     pub fn take(&self) -> Vec<Vec<u8>> {
         thread::sleep(Duration::from_millis(100));
         let mut packets = std::mem::take(&mut *self.packets.lock().unwrap());
+        packets.retain(|packet| packet[6..12] == [2, 0, 0x5e, 0x10, 0, 0xfd]);
         packets.retain(|packet| match packet.get(12..14) {
             Some([0x08, 0x00]) => true,
             Some([0x86, 0xdd]) => !neighbours(packet),
