@@ -19,6 +19,7 @@ pub mod http;
 mod inside;
 mod internet;
 mod lab;
+pub mod lists;
 mod options;
 mod place;
 pub mod plan;
