@@ -96,10 +96,10 @@ fn every_name_of_the_lists_is_blocked_and_no_neighbour() {
         let text = fs::read(path).unwrap();
         let before = names.len();
         for line in String::from_utf8_lossy(&text).lines() {
-            if let Some(wire) = read(line).and_then(|name| Name::parse(name).ok()) {
-                if !untouchable(&wire.to_string()) {
-                    names.insert(wire);
-                }
+            if let Some(wire) = read(line).and_then(|name| Name::parse(name).ok())
+                && !untouchable(&wire.to_string())
+            {
+                names.insert(wire);
             }
         }
         assert!(names.len() > before + 50, "{name}");

@@ -144,10 +144,20 @@ impl Compiled {
     /// anything else is blocked.
     pub fn decide(&self, name: &[u8], view: &View) -> Verdict {
         let Some(name) = Folded::new(name) else { return UNKNOWN };
-        let (mut seen, mut unreadable) = (Seen::new(), false);
-        self.look_up(&name, |atom, place| seen.add(atom, place.labels(), &self.meta, view.at), &mut unreadable);
-        seen.unreadable = unreadable;
-        seen.settle(&self.meta, view)
+        // Nothing is said about most names: what keeps the findings is made with the first of them.
+        let (mut seen, mut unreadable) = (None, false);
+        let add = |atom, place: Place| {
+            seen.get_or_insert_with(Seen::new).add(atom, place.labels(), &self.meta, view.at);
+        };
+        self.look_up(&name, add, &mut unreadable);
+        match seen {
+            None if unreadable => UNKNOWN,
+            None => ALLOW,
+            Some(mut seen) => {
+                seen.unreadable = unreadable;
+                seen.settle(&self.meta, view)
+            }
+        }
     }
 
     /// Calls `found` for everything that speaks of this name; sets `unreadable` when something could not be read.

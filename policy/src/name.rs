@@ -166,11 +166,13 @@ impl Folded {
             return None;
         }
         let mut folded = Self { bytes: [0; 264], length: labels.len(), starts: [0; 128], labels: 0 };
-        folded.bytes[..labels.len()].copy_from_slice(labels);
-        for chunk in folded.bytes[..labels.len().next_multiple_of(8)].chunks_exact_mut(8) {
-            if let Ok(chunk) = <&mut [u8; 8]>::try_from(chunk) {
-                *chunk = lower(u64::from_le_bytes(*chunk)).to_le_bytes();
-            }
+        let (words, rest) = labels.as_chunks::<8>();
+        let mut last = [0; 8];
+        for (to, from) in last.iter_mut().zip(rest) {
+            *to = *from;
+        }
+        for (to, from) in folded.bytes.as_chunks_mut::<8>().0.iter_mut().zip(words.iter().chain([&last])) {
+            *to = lower(u64::from_le_bytes(*from)).to_le_bytes();
         }
         let mut at = 0;
         while at < labels.len() {

@@ -2,7 +2,7 @@
 //!
 //! Two parts. The *hot* part is an array of buckets of 64 octets: where the bucket's records start (four octets), then up
 //! to thirty fingerprints of two octets, in the order of the records. The *cold* part holds the records: for each bucket the lengths of
-//! its names (one octet each), their set numbers (three octets each), then the names. A look-up reads one bucket, and
+//! its names (one octet each), then for each its set number (three octets) and the name. A look-up reads one bucket, and
 //! the records only when a fingerprint fits; there it compares the name itself, so that no collision of hashes can block
 //! a name that is not listed. docs/decisions/0011 has the numbers.
 
@@ -14,6 +14,8 @@ pub(crate) const BUCKET: usize = 64;
 const ROOM: usize = 30;
 /// Names a bucket holds on average. Fewer waste memory, more make buckets run over.
 const FILL: usize = 22;
+/// Octets that are read for a record: what thirty usual names take.
+const NEAR: usize = 768;
 /// Octets of a set number.
 const SET: usize = 3;
 /// Sets that can be told apart.
@@ -78,8 +80,6 @@ fn close(bucket: &mut Vec<Row<'_>>, hot: &mut Vec<u8>, cold: &mut Vec<u8>) -> Op
     cold.extend(bucket.iter().map(|row| row.name.len() as u8));
     for row in &*bucket {
         cold.extend(&row.set.to_le_bytes()[..SET]);
-    }
-    for row in &*bucket {
         cold.extend(row.name);
     }
     bucket.clear();
@@ -149,11 +149,11 @@ impl Table<'_> {
             Cold::Memory(cold) => record(cold.get(start as usize..)?, taken, place, name),
             Cold::File { file, start: offset, length } => {
                 // Enough for a bucket of usual names; a bucket of long ones takes a second read.
-                let mut near = [0; 1024];
-                let here = near.get_mut(..length.checked_sub(start)?.min(1024) as usize)?;
+                let mut near = [0; NEAR];
+                let here = near.get_mut(..length.checked_sub(start)?.min(NEAR as u64) as usize)?;
                 file.read_exact_at(here, offset + start).ok()?;
                 match record(here, taken, place, name) {
-                    None if here.len() == 1024 => {
+                    None if here.len() == NEAR => {
                         let mut far = vec![0; length.checked_sub(start)?.min(ROOM as u64 * 260) as usize];
                         file.read_exact_at(&mut far, offset + start).ok()?;
                         record(&far, taken, place, name)
@@ -178,8 +178,8 @@ impl Table<'_> {
                 &space[..]
             }
         };
-        let (at, length) = span(cold, taken, place)?;
-        Some((cold.get(at..at + length)?.to_vec(), set(cold, taken, place)?))
+        let (set, name) = read(cold, taken, place)?;
+        Some((name.to_vec(), set))
     }
 }
 
@@ -188,41 +188,56 @@ pub(crate) fn counts(hot: &[u8]) -> impl Iterator<Item = usize> + '_ {
     hot.as_chunks::<BUCKET>().0.iter().map(taken)
 }
 
-/// A bit for each place whose fingerprint is this one.
+const LANES: u64 = 0x0001_0001_0001_0001;
+
+/// The highest bit of each group of sixteen that is zero.
+fn zeros(word: u64) -> u64 {
+    const LOW: u64 = 0x7fff * LANES;
+    !(((word & LOW) + LOW) | word | LOW)
+}
+
+/// The bucket in words of four groups of sixteen bits; where its records start, which is no fingerprint, is masked out.
+fn words(bucket: &[u8; BUCKET]) -> impl Iterator<Item = (u64, u64)> + '_ {
+    let words = bucket.as_chunks::<8>().0.iter().enumerate();
+    words.map(|(n, word)| (u64::from_le_bytes(*word), if n == 0 { 0xffff_ffff } else { 0 }))
+}
+
+/// A bit for each place whose fingerprint is this one. Most buckets have none: four places are compared at a time.
 fn fitting(bucket: &[u8; BUCKET], print: u16) -> u32 {
-    let print = print.to_le_bytes();
+    let wanted = u64::from(print) * LANES;
+    if words(bucket).fold(0, |any, (word, mask)| any | zeros((word ^ wanted) | mask)) == 0 {
+        return 0;
+    }
     let mut fits = 0;
-    for place in 0..ROOM {
-        let at = BUCKET - 2 * ROOM + 2 * place;
-        fits |= u32::from(bucket[at] == print[0] && bucket[at + 1] == print[1]) << place;
+    for (place, here) in bucket[BUCKET - 2 * ROOM..].as_chunks::<2>().0.iter().enumerate() {
+        fits |= u32::from(u16::from_le_bytes(*here) == print) << place;
     }
     fits
 }
 
 /// How many places are taken.
 fn taken(bucket: &[u8; BUCKET]) -> usize {
-    ROOM - fitting(bucket, 0).count_ones() as usize
+    let free: u32 = words(bucket).map(|(word, mask)| zeros(word | mask).count_ones()).sum();
+    ROOM - free as usize
 }
 
-/// Where in the bucket's records the name at this place is, and its length.
+/// Where in the bucket's records the one at this place is, and the length of its name.
 fn span(cold: &[u8], taken: usize, place: usize) -> Option<(usize, usize)> {
     let lengths = cold.get(..taken)?;
     let before: usize = lengths.get(..place)?.iter().map(|&length| usize::from(length)).sum();
-    Some((taken * (1 + SET) + before, usize::from(*lengths.get(place)?)))
+    Some((taken + SET * place + before, usize::from(*lengths.get(place)?)))
 }
 
-fn set(cold: &[u8], taken: usize, place: usize) -> Option<u32> {
-    let at = taken + SET * place;
-    let set = cold.get(at..at + SET)?;
-    Some(u32::from_le_bytes([set[0], set[1], set[2], 0]))
+/// The set and the name at this place.
+fn read(cold: &[u8], taken: usize, place: usize) -> Option<(u32, &[u8])> {
+    let (at, length) = span(cold, taken, place)?;
+    let (set, name) = cold.get(at..at + SET + length)?.split_at(SET);
+    Some((u32::from_le_bytes([set[0], set[1], set[2], 0]), name))
 }
 
 fn record(cold: &[u8], taken: usize, place: usize, name: &[u8]) -> Option<Option<u32>> {
-    let (at, length) = span(cold, taken, place)?;
-    if length != name.len() {
-        return Some(None);
-    }
-    if cold.get(at..at + length)? == name { set(cold, taken, place).map(Some) } else { Some(None) }
+    let (set, stored) = read(cold, taken, place)?;
+    Some((stored == name).then_some(set))
 }
 
 #[cfg(test)]
