@@ -212,19 +212,17 @@ fn canaries(policy: &Policy, list: &List, edition: &Edition) -> Option<Edition> 
         let letters = text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' });
         letters.take(63).collect()
     };
-    let names = [
-        format!("{}.{zone}", label(&category.name)),
-        format!("{}.{}.{zone}", label(edition.edition()), label(&list.name)),
-    ];
-    let text = match (&edition.key, edition.hashes.is_empty()) {
-        (Some(key), false) => {
-            let digests = names.iter().filter_map(|name| hashed::digest(key, name.as_bytes()));
-            digests.map(|digest| hex(&digest)).collect::<Vec<_>>().join("\n")
-        }
-        _ => names.join("\n"),
+    let of_category = format!("{}.{zone}", label(&category.name));
+    let of_edition = format!("{}.{}.{zone}", label(edition.edition()), label(&list.name));
+    // Each stands for itself alone: what is below a category's may be that of an edition that is not in force.
+    let list = List { subdomains: false, ..list.clone() };
+    let digest = edition.key.as_ref().filter(|_| !edition.hashes.is_empty());
+    let (format, of_edition) = match digest.and_then(|key| hashed::digest(key, of_edition.as_bytes())) {
+        Some(digest) => (Format::Hashed, hex(&digest)),
+        None => (Format::Domains, of_edition.into()),
     };
-    let format = if edition.hashes.is_empty() { Format::Domains } else { Format::Hashed };
-    Edition::parse_parts(list, &[(format, text.as_bytes())], edition.key).ok()
+    let parts = [(Format::Domains, of_category.as_bytes()), (format, of_edition.as_bytes())];
+    Edition::parse_parts(&list, &parts, edition.key).ok()
 }
 
 fn hex(octets: &[u8]) -> Box<str> {

@@ -147,7 +147,7 @@ impl Compiled {
         // Nothing is said about most names: what keeps the findings is made with the first of them.
         let (mut seen, mut unreadable) = (None, false);
         let add = |atom, place: Place| {
-            seen.get_or_insert_with(Seen::new).add(atom, place.labels(), &self.meta, view.at);
+            seen.get_or_insert_with(Seen::new).add(atom, place.labels(), &self.meta, view);
         };
         self.look_up(&name, add, &mut unreadable);
         match seen {
@@ -216,7 +216,7 @@ impl Compiled {
         let Some(atoms) = self.sets.get(set) else { return UNKNOWN };
         let mut seen = Seen::new();
         for atom in atoms {
-            seen.add(*atom, NOWHERE, &self.meta, view.at);
+            seen.add(*atom, NOWHERE, &self.meta, view);
         }
         seen.settle(&self.meta, view)
     }

@@ -66,7 +66,7 @@ impl Compiled {
             None => UNKNOWN,
             Some(folded) => {
                 let collect = |atom: Atom, place: Place| {
-                    seen.add(atom, place.labels(), &self.meta, at);
+                    seen.add(atom, place.labels(), &self.meta, &view);
                     found.push((atom.what, place));
                 };
                 self.look_up(folded, collect, &mut unreadable);

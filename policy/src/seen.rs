@@ -9,7 +9,7 @@ use crate::{
     search,
 };
 
-/// Hits of lists that are kept apart. More are not dropped: see [`Seen::full`].
+/// Hits of lists that are kept. More are not dropped: see [`Seen::more`].
 const HITS: usize = 24;
 
 /// A pattern or a digest has no place among the labels: nothing stops it.
@@ -23,13 +23,17 @@ enum Hit {
     Stopped,
 }
 
+/// What a hit weighs: not locked, its category, its list; the least is the strongest.
+type Strength = (bool, Category, u16);
+
 /// All that was found about a name.
 pub(crate) struct Seen {
     /// List, kind, and how many labels the entry has.
     hits: [(u16, Hit, u8); HITS],
     count: usize,
-    /// More hits than there is room for: nothing a list takes back counts any more, so that nothing is allowed by mistake.
-    full: bool,
+    /// The strongest of the hits that there was no room for. What a list takes back does not count for them, and is lost
+    /// itself when there is no room: so that nothing is allowed by mistake.
+    more: Option<Strength>,
     order: Option<u16>,
     exception: bool,
     deny: bool,
@@ -46,7 +50,7 @@ impl Seen {
         Self {
             hits: [(0, Hit::Listed, 0); HITS],
             count: 0,
-            full: false,
+            more: None,
             order: None,
             exception: false,
             deny: false,
@@ -59,20 +63,20 @@ impl Seen {
     }
 
     /// Takes in what an entry of `labels` labels says. Exceptions and orders that are not in force say nothing.
-    pub(crate) fn add(&mut self, atom: Atom, labels: u8, meta: &Meta, at: Moment) {
+    pub(crate) fn add(&mut self, atom: Atom, labels: u8, meta: &Meta, view: &View) {
         // What speaks of the name only leaves what is below as it is.
         self.above |= atom.scope == Scope::Exact;
         match atom.what {
-            What::Listed(list) => self.hit(list, Hit::Listed, labels),
-            What::Important(list) => self.hit(list, Hit::Important, labels),
-            What::Spared(list) => self.hit(list, Hit::Spared, labels),
-            What::Stopped(list) => self.hit(list, Hit::Stopped, labels),
+            What::Listed(list) => self.hit(list, Hit::Listed, labels, meta, view),
+            What::Important(list) => self.hit(list, Hit::Important, labels, meta, view),
+            What::Spared(list) => self.hit(list, Hit::Spared, labels, meta, view),
+            What::Stopped(list) => self.hit(list, Hit::Stopped, labels, meta, view),
             What::Welcome(list) => self.welcome = Some(self.welcome.map_or(list, |before| before.min(list))),
             What::Deny => self.deny = true,
             What::Allow => self.allow = true,
-            What::Exception(number) => self.exception |= exception_holds(meta, number, at),
+            What::Exception(number) => self.exception |= exception_holds(meta, number, view.at),
             What::Order(number) => {
-                if order_holds(meta, number, at) {
+                if order_holds(meta, number, view.at) {
                     self.order = Some(self.order.map_or(number, |before| before.min(number)));
                 }
             }
@@ -81,41 +85,26 @@ impl Seen {
         }
     }
 
-    fn hit(&mut self, list: u16, hit: Hit, labels: u8) {
+    fn hit(&mut self, list: u16, hit: Hit, labels: u8, meta: &Meta, view: &View) {
         match self.hits.get_mut(self.count) {
             Some(place) => {
                 *place = (list, hit, labels);
                 self.count += 1;
             }
-            None => {
-                self.full = true;
-                // The strongest list must not be the one that is lost: the earliest stands first in its category.
-                if matches!(hit, Hit::Listed | Hit::Important)
-                    && let Some(last) = self.hits.iter_mut().max_by_key(|(list, hit, _)| (*hit as u8, *list))
-                    && (last.0 > list || !matches!(last.1, Hit::Listed | Hit::Important))
-                {
-                    *last = (list, hit, labels);
-                }
+            None if matches!(hit, Hit::Listed | Hit::Important) => {
+                self.more = stronger(self.more, strength(meta, view.blocked, list));
             }
+            None => {}
         }
     }
 
     /// The category and list that block by list: the first of each, a locked category before all.
-    fn listed(&self, meta: &Meta, blocked: u128) -> Option<(bool, Category, u16)> {
+    fn listed(&self, meta: &Meta, blocked: u128) -> Option<Strength> {
         let hits = &self.hits[..self.count];
-        let mut best: Option<(bool, Category, u16)> = None;
+        let mut best = self.more;
         for &(list, hit, labels) in hits {
-            if !matches!(hit, Hit::Listed | Hit::Important) || !self.full && taken_back(hits, list, hit, labels) {
-                continue;
-            }
-            let Some(category) = meta.lists.get(usize::from(list)).and_then(|list| list.category) else { continue };
-            let Some(info) = meta.categories.get(usize::from(category.0)) else { continue };
-            if !info.locked && blocked & 1 << (category.0 & 127) == 0 {
-                continue;
-            }
-            let found = (!info.locked, category, list);
-            if best.is_none_or(|best| found < best) {
-                best = Some(found);
+            if matches!(hit, Hit::Listed | Hit::Important) && !taken_back(hits, list, hit, labels) {
+                best = stronger(best, strength(meta, blocked, list));
             }
         }
         best
@@ -198,6 +187,20 @@ pub(crate) const UNKNOWN: Verdict = Verdict {
 
 fn allow(rule: Rule, list: Option<u16>) -> Verdict {
     Verdict { action: Action::Allow, reason: Reason { rule, category: None, list } }
+}
+
+/// What a list weighs; `None` when its category is neither locked nor blocked now.
+fn strength(meta: &Meta, blocked: u128, list: u16) -> Option<Strength> {
+    let category = meta.lists.get(usize::from(list))?.category?;
+    let locked = meta.categories.get(usize::from(category.0))?.locked;
+    (locked || blocked & 1 << (category.0 & 127) != 0).then_some((!locked, category, list))
+}
+
+fn stronger(one: Option<Strength>, other: Option<Strength>) -> Option<Strength> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
 }
 
 /// Whether the same list takes an entry back: an exception anywhere on the way down, except from an important entry; or a
