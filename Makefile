@@ -37,3 +37,19 @@ SERVERS ?=
 ARGS ?=
 
 .PHONY: help run test bench lint test-fresh
+
+deb: ## Debian packages of a gateway, in out/appliance/deb
+	@. tools/setup build
+	appliance-image/make-deb
+
+deb-test: deb ## installs, runs, upgrades, removes and purges them in new Debian roots (as root)
+	@tools/as-root appliance-image/test-units
+	tools/as-root appliance-image/test-deb
+
+image: deb ## the image of a gateway that is nothing else, in out/appliance/image (as root)
+	@tools/as-root appliance-image/make-image
+
+image-test: ## boots the image in QEMU and looks at it from inside (as root)
+	@tools/as-root appliance-image/test-image
+
+.PHONY: deb deb-test image image-test
