@@ -11,15 +11,15 @@ use tokio::{sync::watch, time::timeout};
 
 use crate::{
     cache::{Cache, Entry},
-    pipeline::Fetched,
+    pipeline::{Core, Fetched},
     stats::Tally,
     time::Time,
     upstream::Upstreams,
     wire::Question,
 };
 
-/// When an expired answer is served instead of waiting longer (RFC 8767 section 5).
-const PATIENCE: Duration = Duration::from_millis(1800);
+/// When an expired answer is served instead of waiting longer: with the first attempt, 1.8 s (RFC 8767 section 5).
+const PATIENCE: Duration = Duration::from_millis(1200);
 
 type Landing = watch::Receiver<Option<Arc<Entry>>>;
 
@@ -54,12 +54,15 @@ impl Flights {
     }
 
     /// The answer to `question` from upstream, or an expired one when that takes too long or fails.
-    pub(crate) async fn fetch(self: &Arc<Self>, cache: &Arc<crate::pipeline::Core>, question: &Question) -> Fetched {
+    pub(crate) async fn fetch(self: &Arc<Self>, core: &Arc<Core>, question: &Question) -> Fetched {
         let now = self.time.seconds();
-        let old =
-            cache.cache.find(&question.key()).and_then(|old| old.as_ref().filter(|old| old.is_stale(now)).cloned());
-        let landing = self.board(cache, question);
         let fetched = |entry, stale| Fetched { question: *question, entry, stale };
+        let known = core.cache.find(&question.key()).and_then(|known| known.as_ref().cloned());
+        if let Some(entry) = known.as_ref().filter(|entry| entry.is_fresh(now)) {
+            return fetched(entry.clone(), false);
+        }
+        let old = known.filter(|old| old.is_stale(now));
+        let landing = self.board(core, question);
         let Some(old) = old else { return fetched(landed(landing, question, now).await, false) };
         match timeout(PATIENCE, landed(landing, question, now)).await {
             Ok(entry) if !entry.is_failure() => fetched(entry, false),
@@ -71,7 +74,7 @@ impl Flights {
     }
 
     /// Joins the question's flight, or starts it. It lands even if everybody who waits for it has left.
-    fn board(self: &Arc<Self>, core: &Arc<crate::pipeline::Core>, question: &Question) -> Landing {
+    fn board(self: &Arc<Self>, core: &Arc<Core>, question: &Question) -> Landing {
         let key = key(question);
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(landing) = under_way.get(&key) {
@@ -91,7 +94,7 @@ impl Flights {
     }
 
     async fn ask(&self, cache: &Cache, question: &Question) -> Arc<Entry> {
-        let answer = self.upstreams.ask(question, self.time.seconds(), &self.tally).await;
+        let answer = self.upstreams.ask(question, &self.tally).await;
         let now = self.time.seconds();
         let entry = Arc::new(match answer {
             Some(answer) => Entry::new(question, answer, now),

@@ -13,11 +13,13 @@ use std::{
 use arc_swap::ArcSwap;
 use sheshi_policy::Compiled;
 use socket2::{Domain, Protocol, Socket, Type};
+use tracing::error;
 
 use crate::{
     Clients, Error, Settings,
     cache::Cache,
     flight::Flights,
+    forward::{Forward, Forwarder},
     limits::{Places, Rates},
     local::Locals,
     pipeline::{Asker, Core, Door, Fetched, Step, Turn},
@@ -55,25 +57,34 @@ impl Shared {
         Texts::new(&self.contact, &self.organisation)
     }
 
+    /// The upstreams and their health.
+    pub(crate) fn upstreams(&self) -> &Upstreams {
+        &self.flights.upstreams
+    }
+
     /// Walks the pipeline once. Policy and directory are those of this moment.
-    fn step(&self, asker: &Asker, message: &[u8], fetched: &[Fetched], out: &mut [u8]) -> Step {
+    pub(crate) fn step(
+        &self,
+        asker: &Asker,
+        message: &[u8],
+        fetched: &[Fetched],
+        out: &mut [u8],
+        counts: &Counts,
+    ) -> Step {
         let now = self.time.millis();
         let snapshot = self.core.views.current((now / 1000) as u32);
         let directory = self.core.directory();
-        let counts = Counts::new();
         let mut turn = Turn {
             now,
             snapshot: &snapshot,
             directory: directory.as_deref().map(|directory| &**directory),
-            counts: &counts,
+            counts,
             texts: &mut self.texts(),
             fetched,
             #[cfg(test)]
             steps: Vec::new(),
         };
-        let step = self.core.answer(&mut turn, asker, message, out);
-        counts.flush(&self.tally);
-        step
+        self.core.answer(&mut turn, asker, message, out)
     }
 
     /// Asks upstream for `question` and walks the pipeline again; gives the reply's length in `out`.
@@ -88,13 +99,21 @@ impl Shared {
         self.tally.count(Count::CacheMisses);
         for _ in 0..ROUNDS {
             fetched.push(self.flights.fetch(&self.core, &question).await);
-            match self.step(asker, message, &fetched, out) {
+            match self.counted(asker, message, &fetched, out) {
                 Step::Reply(length) => return Some(length),
                 Step::Ignore => return None,
                 Step::Ask(next, _) => question = *next,
             }
         }
         None
+    }
+
+    /// The same, counted as the slow path's.
+    fn counted(&self, asker: &Asker, message: &[u8], fetched: &[Fetched], out: &mut [u8]) -> Step {
+        let counts = Counts::new();
+        let step = self.step(asker, message, fetched, out, &counts);
+        counts.flush(&self.tally);
+        step
     }
 
     fn turn_away(&self, asker: &Asker, message: &[u8], out: &mut [u8]) -> Step {
@@ -107,7 +126,7 @@ impl Shared {
     /// Answers one message of the slow path from beginning to end.
     pub(crate) async fn message(self: &Arc<Self>, asker: Asker, message: Vec<u8>) -> Option<Vec<u8>> {
         let mut out = vec![0; usize::from(u16::MAX)];
-        let length = match self.step(&asker, &message, &[], &mut out) {
+        let length = match self.counted(&asker, &message, &[], &mut out) {
             Step::Reply(length) => Some(length),
             Step::Ignore => None,
             Step::Ask(question, client) => match self.core.wait(client) {
@@ -236,7 +255,7 @@ pub fn start(
         private_names: settings.private_names.iter().map(name).collect::<Result<_, _>>()?,
         seed,
     });
-    let flights = Arc::new(Flights::new(Upstreams::new(&settings.upstreams), tally.clone(), time));
+    let flights = Arc::new(Flights::new(Upstreams::new(&settings.upstreams, time), tally.clone(), time));
     let shared = Arc::new(Shared {
         core,
         time,
@@ -262,9 +281,10 @@ pub fn start(
         stranger_listen: strangers.iter().map(|bound| bound.address).collect(),
         runtime: None,
     };
+    let forward = handle.forward(&runtime)?;
     for (door, bound) in [(Door::Guests, guests), (Door::Strangers, strangers)] {
         for bound in bound {
-            handle.serve(door, bound, &runtime)?;
+            handle.serve(door, bound, &runtime, &forward)?;
         }
     }
     handle.runtime = Some(runtime);
@@ -272,10 +292,36 @@ pub fn start(
 }
 
 impl Handle {
-    fn serve(&mut self, door: Door, bound: Bound, runtime: &tokio::runtime::Runtime) -> Result<(), Error> {
+    /// Starts the thread that asks upstreams first.
+    fn forward(&mut self, runtime: &tokio::runtime::Runtime) -> Result<Arc<Forward>, Error> {
+        let (forward, woken) = Forward::new().map_err(Error::Thread)?;
+        let (forward, tally) = (Arc::new(forward), Tally::new());
+        self.tallies.push(tally.clone());
+        let (shared, handed, slow) = (self.shared.clone(), forward.clone(), runtime.handle().clone());
+        let thread = std::thread::Builder::new()
+            .name("sheshi-dns-ask".into())
+            .spawn(move || {
+                // Made in its thread: questions under way are counted without atomics.
+                match Forwarder::new(shared.clone(), handed, woken, slow, tally) {
+                    Ok(mut forwarder) => udp::keep_serving(&shared.stopped, || forwarder.serve()),
+                    Err(error) => error!(%error, "cannot ask upstreams in batches"),
+                }
+            })
+            .map_err(Error::Thread)?;
+        self.threads.push(thread);
+        Ok(forward)
+    }
+
+    fn serve(
+        &mut self,
+        door: Door,
+        bound: Bound,
+        runtime: &tokio::runtime::Runtime,
+        forward: &Arc<Forward>,
+    ) -> Result<(), Error> {
         for socket in bound.udp {
             let (shared, socket, tally) = (self.shared.clone(), Arc::new(socket), Tally::new());
-            let slow = runtime.handle().clone();
+            let forward = forward.clone();
             let mut batch = Batch::new(&socket).map_err(|source| Error::Listen {
                 address: bound.address,
                 protocol: "UDP",
@@ -287,7 +333,7 @@ impl Handle {
                 .stack_size(512 * 1024)
                 .spawn(move || {
                     udp::keep_serving(&shared.stopped, || {
-                        udp::serve(&shared, &socket, &mut batch, door, &tally, &slow);
+                        udp::serve(&shared, &socket, &mut batch, door, &tally, &forward);
                     });
                 })
                 .map_err(Error::Thread)?;

@@ -7,7 +7,7 @@
 use std::{
     io, mem,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket},
-    os::fd::{AsRawFd, RawFd},
+    os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
     ptr,
     time::Duration,
 };
@@ -225,6 +225,157 @@ impl Batch {
             // An error belongs to the first datagram only: it is left out and the rest goes on.
             sent += if done > 0 { done as usize } else { 1 };
         }
+    }
+}
+
+/// A socket of our own for one batch of questions to one upstream, from a random port above 1023: the kernel's own choice is from a
+/// smaller range (RFC 5452 section 9.2). Connected, so that only that upstream's datagrams come in.
+pub(crate) fn connect(upstream: SocketAddr, mut random: impl FnMut() -> u64) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(upstream), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_nonblocking(true)?;
+    let any = if upstream.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let mut tries = 0;
+    loop {
+        let port = 1024 + (random() % (65_536 - 1024)) as u16;
+        match socket.bind(&SocketAddr::new(any, port).into()) {
+            Ok(()) => break,
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < 32 => tries += 1,
+            Err(error) => return Err(error),
+        }
+    }
+    socket.connect(&upstream.into())?;
+    Ok(socket.into())
+}
+
+/// Datagrams to and from an upstream, in batches over connected sockets.
+pub(crate) struct Exchange {
+    buffers: Box<[[u8; LONGEST_QUERY]]>,
+    lengths: [usize; BATCH],
+}
+
+impl Exchange {
+    pub(crate) fn new() -> Self {
+        Self { buffers: vec![[0; LONGEST_QUERY]; BATCH].into(), lengths: [0; BATCH] }
+    }
+
+    /// The buffer of datagram `at`, to be filled before sending.
+    pub(crate) fn buffer(&mut self, at: usize) -> &mut [u8; LONGEST_QUERY] {
+        &mut self.buffers[at]
+    }
+
+    /// Notes how long datagram `at` is.
+    pub(crate) fn fill(&mut self, at: usize, length: usize) {
+        self.lengths[at] = length.min(LONGEST_QUERY);
+    }
+
+    /// Datagram `at` as it came in.
+    pub(crate) fn datagram(&self, at: usize) -> &[u8] {
+        &self.buffers[at][..self.lengths[at]]
+    }
+
+    /// Sends the first `count` datagrams. One that the kernel does not take will be missed and asked for again.
+    pub(crate) fn send(&mut self, socket: &UdpSocket, count: usize) {
+        let (vectors, mut headers) = self.headers(count.min(BATCH), |lengths, at| lengths[at]);
+        let mut sent = 0;
+        while sent < headers.len() {
+            // SAFETY: each header points to a vector in `vectors`, and that to a buffer of `self` with its true length; both outlive
+            // the call; `sent` is less than their number.
+            let done = unsafe {
+                libc::sendmmsg(
+                    socket.as_raw_fd(),
+                    headers.as_mut_ptr().add(sent),
+                    (headers.len() - sent) as libc::c_uint,
+                    0,
+                )
+            };
+            sent += if done > 0 { done as usize } else { 1 };
+        }
+        drop(vectors);
+    }
+
+    /// Takes the datagrams that are there, up to a batch; gives how many.
+    pub(crate) fn receive(&mut self, socket: &UdpSocket) -> usize {
+        let (_vectors, mut headers) = self.headers(BATCH, |_, _| LONGEST_QUERY);
+        // SAFETY: each header points to a vector in `_vectors`, and that to a whole buffer of `self`; both outlive the call.
+        let count = unsafe {
+            libc::recvmmsg(
+                socket.as_raw_fd(),
+                headers.as_mut_ptr(),
+                BATCH as libc::c_uint,
+                libc::MSG_DONTWAIT as _,
+                ptr::null_mut(),
+            )
+        };
+        // An error such as "port unreachable" is the upstream's silence: the deadline deals with it.
+        let count = usize::try_from(count).unwrap_or(0);
+        for (length, header) in self.lengths.iter_mut().zip(&headers[..count]) {
+            // What was longer than its buffer is no answer we asked for.
+            let whole = header.msg_hdr.msg_flags & libc::MSG_TRUNC == 0;
+            *length = if whole { header.msg_len as usize } else { 0 };
+        }
+        count
+    }
+
+    fn headers(
+        &mut self,
+        count: usize,
+        length: impl Fn(&[usize; BATCH], usize) -> usize,
+    ) -> (Vec<libc::iovec>, Vec<libc::mmsghdr>) {
+        let lengths = &self.lengths;
+        let mut vectors: Vec<_> = (self.buffers.iter_mut().take(count).enumerate())
+            .map(|(at, buffer)| libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: length(lengths, at) })
+            .collect();
+        let headers = vectors
+            .iter_mut()
+            .map(|vector| {
+                // SAFETY: mmsghdr is a plain C structure for which all zeroes is a valid value.
+                let mut header: libc::mmsghdr = unsafe { mem::zeroed() };
+                header.msg_hdr.msg_iov = vector;
+                header.msg_hdr.msg_iovlen = 1;
+                header
+            })
+            .collect();
+        (vectors, headers)
+    }
+}
+
+/// Waits for any of many sockets.
+pub(crate) struct Poll(OwnedFd);
+
+impl Poll {
+    pub(crate) fn new() -> io::Result<Self> {
+        // SAFETY: takes no pointers; a valid result is a descriptor that nobody else owns.
+        let fd = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: just opened, owned by nobody else.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// Watches `socket` under `key` until it is closed.
+    pub(crate) fn add(&self, socket: &impl AsRawFd, key: u64) -> io::Result<()> {
+        let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: key };
+        // SAFETY: both descriptors are open for the call's duration; the event outlives it.
+        let done =
+            unsafe { libc::epoll_ctl(self.0.as_raw_fd(), libc::EPOLL_CTL_ADD, socket.as_raw_fd(), &raw mut event) };
+        if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// Waits up to `millis` for datagrams and puts the keys of sockets that have some into `ready`.
+    pub(crate) fn wait(&self, ready: &mut Vec<u64>, millis: u64) {
+        let mut events = [libc::epoll_event { events: 0, u64: 0 }; 64];
+        // SAFETY: `events` has room for the number of events given and outlives the call.
+        let count = unsafe {
+            libc::epoll_wait(
+                self.0.as_raw_fd(),
+                events.as_mut_ptr(),
+                events.len() as libc::c_int,
+                millis as libc::c_int,
+            )
+        };
+        ready.clear();
+        ready.extend(events.iter().take(usize::try_from(count).unwrap_or(0)).map(|event| event.u64));
     }
 }
 

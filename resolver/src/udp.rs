@@ -1,5 +1,5 @@
 //! The fast path: a thread of its own for each UDP socket. What needs no upstream is answered here, batch by batch, without
-//! allocation, lock or task; the rest is handed to the slow path with the way back.
+//! allocation, lock or task; the rest is handed on with the way back, a batch at a time.
 
 use std::{
     net::UdpSocket,
@@ -10,13 +10,13 @@ use std::{
     },
 };
 
-use tokio::runtime::Handle;
 use tracing::{error, warn};
 
 use crate::{
+    forward::{Forward, Job},
     pipeline::{Asker, Door, Step, Turn},
     server::Shared,
-    sockets::{Batch, send_to},
+    sockets::Batch,
     stats::{Count, Counts, Tally},
     wire::Transport,
 };
@@ -37,11 +37,12 @@ pub(crate) fn serve(
     batch: &mut Batch,
     door: Door,
     tally: &Tally,
-    runtime: &Handle,
+    forward: &Forward,
 ) {
     let core = &shared.core;
     let mut texts = shared.texts();
     let counts = Counts::new();
+    let mut jobs = Vec::new();
     while !shared.stopped.load(Relaxed) {
         let count = match batch.receive(socket) {
             Ok(0) => continue,
@@ -84,19 +85,13 @@ pub(crate) fn serve(
                         }
                         continue;
                     };
-                    let (query, origin) = (query.to_vec(), batch.origin(at));
-                    let (shared, socket) = (shared.clone(), socket.clone());
-                    runtime.spawn(async move {
-                        let mut reply = vec![0; crate::wire::MAX_UDP];
-                        let length = shared.ask(&asker, &query, *question, &mut reply).await;
-                        drop(place);
-                        if let Some(length) = length {
-                            send_to(&socket, &reply[..length], &origin);
-                        }
-                    });
+                    let message = query.into();
+                    let (origin, socket) = (batch.origin(at), socket.clone());
+                    jobs.push(Job { question, message, asker, socket, origin, place });
                 }
             }
         }
+        forward.hand(&mut jobs);
         // Counted first: who has the reply can see it in the counts.
         counts.flush(tally);
         batch.send(socket, count);

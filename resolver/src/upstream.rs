@@ -5,7 +5,7 @@
 
 use std::{
     net::SocketAddr,
-    sync::atomic::{AtomicU32, Ordering::Relaxed},
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
 
@@ -27,6 +27,7 @@ use tracing::debug;
 use crate::{
     answer::{Answer, Unusable, reduce},
     stats::{Count, Tally},
+    time::Time,
     wire::{MAX_UDP, Question},
 };
 
@@ -44,7 +45,7 @@ impl From<SocketAddr> for Upstream {
 }
 
 /// How long a client waits for all attempts together.
-const DEADLINE: Duration = Duration::from_millis(3000);
+const DEADLINE: Duration = Duration::from_millis(2600);
 /// How long one upstream has over UDP before the next is asked.
 const ATTEMPT: Duration = Duration::from_millis(1000);
 /// How long an upstream over TCP.
@@ -53,8 +54,8 @@ const STREAM: Duration = Duration::from_millis(1500);
 /// a forger, so there are no more.
 const SENDS: u8 = 2;
 const AGAIN: u64 = 500;
-/// How long an upstream that failed is asked last, in seconds. It is back soon after it answers again.
-const SHUNNED: u32 = 2;
+/// How long an upstream that was silent is asked last, in milliseconds. It is back soon after it answers again.
+const SHUNNED: u64 = 2000;
 
 /// Why one upstream gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -67,45 +68,103 @@ enum Failure {
     Late,
 }
 
+/// Stands for no upstream at all.
+const NOBODY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9);
+
 struct Server {
     address: SocketAddr,
-    /// Until when it is asked last, in seconds of the room's clock.
-    shunned: AtomicU32,
+    /// Until when it is asked last, in milliseconds of the room's clock.
+    shunned: AtomicU64,
+    /// When it last said anything, in the same.
+    heard: AtomicU64,
+}
+
+impl Server {
+    /// Notes at `now` that it was silent for a question asked at `since`. One slow name does not make a silent server: only who has
+    /// said nothing at all since then is asked last.
+    fn silent(&self, since: u64, now: u64) {
+        if self.heard.load(Relaxed) < since {
+            self.shunned.store(now + SHUNNED, Relaxed);
+        }
+    }
+
+    /// Notes that it said something, even if only that it failed.
+    fn speaks(&self, now: u64) {
+        self.heard.store(now, Relaxed);
+        self.shunned.store(0, Relaxed);
+    }
 }
 
 /// The upstreams and what is known about their health.
 pub(crate) struct Upstreams {
     servers: Vec<Server>,
     provider: TokioRuntimeProvider,
+    time: Time,
 }
 
 impl Upstreams {
-    pub(crate) fn new(upstreams: &[Upstream]) -> Self {
-        let servers = upstreams.iter().map(|upstream| Server { address: upstream.address, shunned: AtomicU32::new(0) });
-        Self { servers: servers.collect(), provider: TokioRuntimeProvider::new() }
+    pub(crate) fn new(upstreams: &[Upstream], time: Time) -> Self {
+        let server = |upstream: &Upstream| Server {
+            address: upstream.address,
+            shunned: AtomicU64::new(0),
+            heard: AtomicU64::new(0),
+        };
+        Self { servers: upstreams.iter().map(server).collect(), provider: TokioRuntimeProvider::new(), time }
     }
 
-    /// Asks until one gives a usable answer or the deadline has passed. `now` is in seconds.
-    pub(crate) async fn ask(&self, question: &Question, now: u32, tally: &Tally) -> Option<Answer> {
+    /// The upstream to ask first.
+    pub(crate) fn first(&self) -> SocketAddr {
+        let now = self.time.millis();
+        let well = self.servers.iter().find(|server| server.shunned.load(Relaxed) <= now);
+        // Without any upstream nothing is listened to; the address is one that answers nobody.
+        well.or(self.servers.first()).map_or(NOBODY, |server| server.address)
+    }
+
+    /// Notes that an upstream was silent for a question asked at `since` (milliseconds).
+    pub(crate) fn silent(&self, upstream: SocketAddr, since: u64) {
+        for server in self.servers.iter().filter(|server| server.address == upstream) {
+            server.silent(since, self.time.millis());
+        }
+    }
+
+    /// Notes that an upstream said something.
+    pub(crate) fn speaks(&self, upstream: SocketAddr) {
+        for server in self.servers.iter().filter(|server| server.address == upstream) {
+            server.speaks(self.time.millis());
+        }
+    }
+
+    /// Asks until one gives a usable answer or the deadline has passed.
+    pub(crate) async fn ask(&self, question: &Question, tally: &Tally) -> Option<Answer> {
         let deadline = Instant::now() + DEADLINE;
+        let now = self.time.millis();
         let mut order: Vec<&Server> = self.servers.iter().collect();
         order.sort_by_key(|server| server.shunned.load(Relaxed) > now);
-        // A second round, for the datagram that was lost at the only upstream.
-        for server in order.iter().chain(&order) {
-            if Instant::now() >= deadline {
-                break;
-            }
-            match self.attempt(server.address, question, deadline, tally).await {
-                Ok(answer) => {
-                    server.shunned.store(0, Relaxed);
-                    return Some(answer);
+        // Who was silent is asked once more, for the datagram that was lost at the only upstream; who failed is not.
+        for round in 0..2 {
+            let mut silent = Vec::new();
+            for server in order {
+                if Instant::now() >= deadline {
+                    return None;
                 }
-                Err(failure) => {
-                    tally.count(Count::UpstreamFailures);
-                    debug!(upstream = %server.address, %failure, "upstream gave no usable answer");
-                    server.shunned.store(now + SHUNNED, Relaxed);
+                let since = self.time.millis();
+                let failure = match self.attempt(server.address, question, deadline, tally).await {
+                    Ok(answer) => {
+                        server.speaks(self.time.millis());
+                        return Some(answer);
+                    }
+                    Err(failure) => failure,
+                };
+                tally.count(Count::UpstreamFailures);
+                debug!(upstream = %server.address, %failure, round, "upstream gave no usable answer");
+                if matches!(failure, Failure::Unusable(_)) {
+                    server.speaks(self.time.millis());
+                } else {
+                    server.silent(since, self.time.millis());
+                    silent.push(server);
                 }
             }
+            order = silent;
         }
         None
     }

@@ -196,6 +196,13 @@ impl Question {
     }
 }
 
+impl std::hash::Hash for Question {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        state.write(self.name.as_bytes());
+        state.write_u32(u32::from(self.qtype) << 8 | u32::from(self.dnssec));
+    }
+}
+
 /// What is asked, its name borrowed: the key of the cache.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Key<'a> {

@@ -123,6 +123,7 @@ impl Scripted {
         threads.push({
             let (asked, stop) = (asked.clone(), stop.clone());
             std::thread::spawn(move || {
+                let mut connections = Vec::new();
                 while !stop.load(Ordering::Relaxed) {
                     let Ok((mut stream, peer)) = tcp.accept() else {
                         std::thread::sleep(Duration::from_millis(5));
@@ -130,15 +131,21 @@ impl Scripted {
                     };
                     stream.set_nonblocking(false).unwrap();
                     stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
-                    while let Some(bytes) = read_framed(&mut stream) {
-                        let Ok(query) = Message::from_vec(&bytes) else { break };
-                        asked.lock().unwrap().push((bytes.clone(), peer.port()));
-                        for reply in script(&query, &bytes, true) {
-                            if write_framed(&mut stream, &reply).is_err() {
-                                break;
+                    let (asked, script) = (asked.clone(), script.clone());
+                    connections.push(std::thread::spawn(move || {
+                        while let Some(bytes) = read_framed(&mut stream) {
+                            let Ok(query) = Message::from_vec(&bytes) else { break };
+                            asked.lock().unwrap().push((bytes.clone(), peer.port()));
+                            for reply in script(&query, &bytes, true) {
+                                if write_framed(&mut stream, &reply).is_err() {
+                                    return;
+                                }
                             }
                         }
-                    }
+                    }));
+                }
+                for connection in connections {
+                    connection.join().unwrap();
                 }
             })
         });
