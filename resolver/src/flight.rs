@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -54,7 +55,12 @@ impl Flights {
     }
 
     /// The answer to `question` from upstream, or an expired one when that takes too long or fails.
-    pub(crate) async fn fetch(self: &Arc<Self>, core: &Arc<Core>, question: &Question) -> Fetched {
+    pub(crate) async fn fetch(
+        self: &Arc<Self>,
+        core: &Arc<Core>,
+        question: &Question,
+        tried: Option<SocketAddr>,
+    ) -> Fetched {
         let now = self.time.seconds();
         let fetched = |entry, stale| Fetched { question: *question, entry, stale };
         let known = core.cache.find(&question.key()).and_then(|known| known.as_ref().cloned());
@@ -62,7 +68,7 @@ impl Flights {
             return fetched(entry.clone(), false);
         }
         let old = known.filter(|old| old.is_stale(now));
-        let landing = self.board(core, question);
+        let landing = self.board(core, question, tried);
         let Some(old) = old else { return fetched(landed(landing, question, now).await, false) };
         match timeout(PATIENCE, landed(landing, question, now)).await {
             Ok(entry) if !entry.is_failure() => fetched(entry, false),
@@ -74,7 +80,7 @@ impl Flights {
     }
 
     /// Joins the question's flight, or starts it. It lands even if everybody who waits for it has left.
-    fn board(self: &Arc<Self>, core: &Arc<Core>, question: &Question) -> Landing {
+    fn board(self: &Arc<Self>, core: &Arc<Core>, question: &Question, tried: Option<SocketAddr>) -> Landing {
         let key = key(question);
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(landing) = under_way.get(&key) {
@@ -85,7 +91,7 @@ impl Flights {
         let (flights, core, question) = (self.clone(), core.clone(), *question);
         tokio::spawn(async move {
             let under = Under { flights: &flights, key };
-            let entry = flights.ask(&core.cache, &question).await;
+            let entry = flights.ask(&core.cache, &question, tried).await;
             // Off the list before anybody hears, so that who comes now finds the cache and not an old flight.
             drop(under);
             land.send_replace(Some(entry));
@@ -93,8 +99,8 @@ impl Flights {
         landing
     }
 
-    async fn ask(&self, cache: &Cache, question: &Question) -> Arc<Entry> {
-        let answer = self.upstreams.ask(question, &self.tally).await;
+    async fn ask(&self, cache: &Cache, question: &Question, tried: Option<SocketAddr>) -> Arc<Entry> {
+        let answer = self.upstreams.ask(question, tried, &self.tally).await;
         let now = self.time.seconds();
         let entry = Arc::new(match answer {
             Some(answer) => Entry::new(question, answer, now),

@@ -21,7 +21,7 @@ use std::{
 use tokio::runtime::Handle;
 
 use crate::{
-    answer::reduce,
+    answer::{Unusable, reduce},
     cache::Entry,
     limits::Place,
     pipeline::{Asker, Fetched, Step},
@@ -145,7 +145,7 @@ impl Forwarder {
         // Started again after a panic, nobody may wait for a socket that is gone.
         (self.open, self.deadlines) = (HashMap::new(), VecDeque::new());
         for (_, flight) in std::mem::take(&mut self.flights) {
-            flight.jobs.into_iter().for_each(|job| self.hand_on(job));
+            flight.jobs.into_iter().for_each(|job| self.hand_on(job, None));
         }
         while !self.shared.stopped.load(Relaxed) {
             self.take(&mut jobs);
@@ -198,7 +198,7 @@ impl Forwarder {
             }
             // Answered while it was handed over.
             if self.known(&job.question) {
-                self.hand_on(job);
+                self.hand_on(job, None);
                 continue;
             }
             let mut id = self.random() as u16;
@@ -234,7 +234,7 @@ impl Forwarder {
                 self.open.insert(key, Open { socket, upstream, asked });
             }
             // No socket to be had: the slow path waits for one, or says so.
-            Err(_) => asked.into_iter().for_each(|(_, question)| self.abandon(&question)),
+            Err(_) => asked.into_iter().for_each(|(_, question)| self.abandon(&question, None)),
         }
     }
 
@@ -265,10 +265,13 @@ impl Forwarder {
                 }
                 // Cut short, refused, failed: the slow path knows TCP and other upstreams.
                 Err(unusable) => {
-                    if !matches!(unusable, crate::answer::Unusable::Truncated) {
+                    // What is only too long for a datagram is at the same upstream over TCP.
+                    let failed = unusable != Unusable::Truncated;
+                    if failed {
                         self.tally.count(Count::UpstreamFailures);
                     }
-                    flight.jobs.into_iter().for_each(|job| self.hand_on(job));
+                    let tried = failed.then_some(open.upstream);
+                    flight.jobs.into_iter().for_each(|job| self.hand_on(job, tried));
                 }
             }
         }
@@ -303,7 +306,7 @@ impl Forwarder {
         match self.shared.step(&job.asker, &job.message, fetched, &mut reply, counts) {
             Step::Reply(length) => send_to(&job.socket, &reply[..length], &job.origin),
             Step::Ignore => {}
-            Step::Ask(next, _) => self.hand_on(Job { question: next, ..job }),
+            Step::Ask(next, _) => self.hand_on(Job { question: next, ..job }, None),
         }
     }
 
@@ -315,24 +318,24 @@ impl Forwarder {
             self.tally.count(Count::UpstreamFailures);
             self.shared.upstreams().silent(open.upstream, deadline - ATTEMPT);
             for (_, question) in open.asked {
-                self.abandon(&question);
+                self.abandon(&question, Some(open.upstream));
             }
         }
     }
 
     /// Hands on everybody who waits for `question`.
-    fn abandon(&mut self, question: &Question) {
+    fn abandon(&mut self, question: &Question, tried: Option<SocketAddr>) {
         if let Some(flight) = self.flights.remove(question) {
-            flight.jobs.into_iter().for_each(|job| self.hand_on(job));
+            flight.jobs.into_iter().for_each(|job| self.hand_on(job, tried));
         }
     }
 
-    /// Hands a query to the slow path.
-    fn hand_on(&self, job: Job) {
+    /// Hands a query to the slow path, with the upstream that was `tried` in vain.
+    fn hand_on(&self, job: Job, tried: Option<SocketAddr>) {
         let shared = self.shared.clone();
         self.runtime.spawn(async move {
             let mut reply = vec![0; MAX_UDP];
-            if let Some(length) = shared.ask(&job.asker, &job.message, *job.question, &mut reply).await {
+            if let Some(length) = shared.ask(&job.asker, &job.message, *job.question, tried, &mut reply).await {
                 send_to(&job.socket, &reply[..length], &job.origin);
             }
             drop(job.place);

@@ -87,18 +87,20 @@ impl Shared {
         self.core.answer(&mut turn, asker, message, out)
     }
 
-    /// Asks upstream for `question` and walks the pipeline again; gives the reply's length in `out`.
+    /// Asks upstream for `question` and walks the pipeline again; gives the reply's length in `out`. `tried` is an upstream that
+    /// has been asked in vain.
     pub(crate) async fn ask(
         &self,
         asker: &Asker,
         message: &[u8],
         mut question: Question,
+        tried: Option<SocketAddr>,
         out: &mut [u8],
     ) -> Option<usize> {
         let mut fetched = Vec::with_capacity(1);
         self.tally.count(Count::CacheMisses);
         for _ in 0..ROUNDS {
-            fetched.push(self.flights.fetch(&self.core, &question).await);
+            fetched.push(self.flights.fetch(&self.core, &question, tried).await);
             match self.counted(asker, message, &fetched, out) {
                 Step::Reply(length) => return Some(length),
                 Step::Ignore => return None,
@@ -130,7 +132,7 @@ impl Shared {
             Step::Reply(length) => Some(length),
             Step::Ignore => None,
             Step::Ask(question, client) => match self.core.wait(client) {
-                Some(_place) => self.ask(&asker, &message, *question, &mut out).await,
+                Some(_place) => self.ask(&asker, &message, *question, None, &mut out).await,
                 None => match self.turn_away(&asker, &message, &mut out) {
                     Step::Reply(length) => Some(length),
                     Step::Ignore | Step::Ask(..) => None,

@@ -134,12 +134,12 @@ impl Upstreams {
         }
     }
 
-    /// Asks until one gives a usable answer or the deadline has passed.
-    pub(crate) async fn ask(&self, question: &Question, tally: &Tally) -> Option<Answer> {
+    /// Asks until one gives a usable answer or the deadline has passed. The one that was `tried` already comes after its equals.
+    pub(crate) async fn ask(&self, question: &Question, tried: Option<SocketAddr>, tally: &Tally) -> Option<Answer> {
         let deadline = Instant::now() + DEADLINE;
         let now = self.time.millis();
         let mut order: Vec<&Server> = self.servers.iter().collect();
-        order.sort_by_key(|server| server.shunned.load(Relaxed) > now);
+        order.sort_by_key(|server| (server.shunned.load(Relaxed) > now, Some(server.address) == tried));
         // Who was silent is asked once more, for the datagram that was lost at the only upstream; who failed is not.
         for round in 0..2 {
             let mut silent = Vec::new();
