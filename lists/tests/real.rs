@@ -67,16 +67,69 @@ fn generate(folder: &Path) {
     }
 }
 
+/// The folder of real lists, or `generated`, with lists written into it.
+fn lists(generated: &Path) -> PathBuf {
+    match env::var_os("SHESHI_LISTS") {
+        Some(folder) => PathBuf::from(folder),
+        None => {
+            generate(generated);
+            generated.to_owned()
+        }
+    }
+}
+
+/// How many things a line says: a line of a hosts file may name several.
+fn things(line: &str) -> usize {
+    let line = line.split('#').next().unwrap_or(line);
+    let mut words = line.split_whitespace();
+    let address = words.next().is_some_and(|word| word.parse::<std::net::IpAddr>().is_ok());
+    if address { words.count().max(1) } else { 1 }
+}
+
+#[test]
+fn every_line_of_the_lists_is_taken_or_refused_with_a_reason() {
+    let generated = tempfile::tempdir().unwrap();
+    let folder = lists(generated.path());
+    let mut seen = 0;
+    for publisher in fs::read_dir(&folder).unwrap() {
+        let publisher = publisher.unwrap().path();
+        if !publisher.is_dir() {
+            continue;
+        }
+        for list in fs::read_dir(publisher).unwrap() {
+            let path = list.unwrap().path();
+            let white = fs::read(path.join("usage")).is_ok_and(|usage| usage.starts_with(b"white"));
+            let kind = if white { "use = \"allow\"" } else { "category = \"adult\"" };
+            let text = format!("version = 1\n[list.x]\nfile = \"{}\"\n{kind}\n", path.display());
+            let policy = Policy::parse(&text).unwrap();
+            let edition = sheshi_lists::load(&policy, &folder, &mut |_| ());
+            let edition = edition.unwrap_or_else(|error| panic!("{error}")).remove(0);
+            let mut parts: Vec<PathBuf> = vec![path.clone()];
+            if path.is_dir() {
+                parts = fs::read_dir(&path).unwrap().map(|part| part.unwrap().path()).collect();
+                parts.retain(|part| !part.ends_with("usage") && !(white && part.ends_with("expressions")));
+            }
+            let mut lines = 0;
+            for part in parts {
+                let text = fs::read(part).unwrap();
+                for line in text.split(|&octet| octet == b'\n').map(<[u8]>::trim_ascii) {
+                    if !line.is_empty() && !line.starts_with(b"#") && !line.starts_with(b"!") {
+                        lines += things(&String::from_utf8_lossy(line));
+                    }
+                }
+            }
+            let refused: u32 = edition.refused().values().sum();
+            assert_eq!(edition.entries() + refused as usize, lines, "{}", path.display());
+            seen += 1;
+        }
+    }
+    assert!(seen >= LISTS.len());
+}
+
 #[test]
 fn every_name_of_the_lists_is_blocked_and_no_neighbour() {
     let generated = tempfile::tempdir().unwrap();
-    let folder = match env::var_os("SHESHI_LISTS") {
-        Some(folder) => PathBuf::from(folder),
-        None => {
-            generate(generated.path());
-            generated.path().to_owned()
-        }
-    };
+    let folder = lists(generated.path());
     let mut text = "version = 1\n[safe_search]\nengines = []\nothers = \"allow\"\n".to_owned();
     for (name, path, category, _) in LISTS {
         text += &format!("[list.{name}]\nfile = \"{path}\"\ncategory = \"{category}\"\n");

@@ -75,6 +75,10 @@ impl Compiled {
         self.file.digest
     }
 
+    pub(crate) fn signature(&self) -> Option<[u8; 64]> {
+        self.file.signature
+    }
+
     /// The groups; the first one is for guests.
     pub fn groups(&self) -> &[Group] {
         &self.meta.groups

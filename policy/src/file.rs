@@ -2,7 +2,7 @@
 //!
 //! A header of 4096 octets names the sections; each starts at a multiple of 4096. After the last one come the SHA-256 digests of
 //! the body's chunks of 256 KiB and the digest of the header, which holds the digest of those digests: so the header's
-//! digest stands for every octet, and chunks can be checked side by side. All numbers are little-endian.
+//! digest stands for every octet, and chunks can be checked side by side. A signature over it may follow. All numbers are little-endian.
 
 use std::{
     fs::File,
@@ -48,6 +48,10 @@ pub(crate) enum Section {
 
 const SECTIONS: usize = 7;
 
+/// What stands before a signature.
+pub(crate) const SIGNATURE_MARK: &[u8; 16] = b"sheshi signature";
+const SIGNATURE: usize = SIGNATURE_MARK.len() + 64;
+
 /// Why a compiled policy was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -62,6 +66,9 @@ pub enum LoadError {
     /// It is something else, or of another version.
     #[error("loading compiled policy: not one that this version reads: {0}; make it again with `sheshi compile`")]
     Format(String),
+    /// It is not signed as it should be.
+    #[error("checking the signature of a compiled policy: {0}")]
+    Signature(&'static str),
     /// Its octets are not those that were written.
     #[error("loading compiled policy: damaged: {0}; copy it again or make it again with `sheshi compile`")]
     Damaged(&'static str),
@@ -99,6 +106,7 @@ pub(crate) struct Checked {
     sections: [Range<usize>; SECTIONS],
     pub(crate) generation: u64,
     pub(crate) digest: [u8; 32],
+    pub(crate) signature: Option<[u8; 64]>,
 }
 
 enum Octets {
@@ -130,14 +138,14 @@ impl Checked {
     }
 
     fn new(head: Head, octets: Octets) -> Result<Self, LoadError> {
-        let Head { generation, digest, body, sections } = head;
+        let Head { generation, digest, signature, body, sections } = head;
         let mut ranges = [const { 0..0 }; SECTIONS];
         for (range, (start, length)) in ranges.iter_mut().zip(sections) {
             let end = start.checked_add(length).filter(|&end| start >= PAGE as u64 && end <= body);
             let end = end.ok_or(LoadError::Damaged("a section lies outside the file"))?;
             *range = start as usize..end as usize;
         }
-        Ok(Self { octets, sections: ranges, generation, digest })
+        Ok(Self { octets, sections: ranges, generation, digest, signature })
     }
 
     /// The octets of a section.
@@ -165,6 +173,7 @@ impl Checked {
 struct Head {
     generation: u64,
     digest: [u8; 32],
+    signature: Option<[u8; 64]>,
     body: u64,
     sections: [(u64, u64); SECTIONS],
 }
@@ -187,11 +196,16 @@ impl Reader<'_> {
         }
         let body = word(&header, 32);
         let chunks = body.saturating_sub(PAGE as u64).div_ceil(CHUNK as u64);
-        if body < PAGE as u64 || self.length.checked_sub(body) != Some(32 * chunks + 32) {
-            return Err(LoadError::Damaged("cut short or too long"));
-        }
-        let mut digests = vec![0; 32 * chunks as usize + 32];
+        let end = 32 * chunks + 32;
+        let after = self.length.checked_sub(body).and_then(|rest| rest.checked_sub(end));
+        let signed = match after {
+            Some(0) if body >= PAGE as u64 => false,
+            Some(after) if body >= PAGE as u64 && after == SIGNATURE as u64 => true,
+            _ => return Err(LoadError::Damaged("cut short or too long")),
+        };
+        let mut digests = vec![0; end as usize];
         self.fill(body, &mut digests)?;
+        let signature = if signed { Some(self.signature(body + end)?) } else { None };
         let digest: [u8; 32] = Sha256::digest(header).into();
         let (digests, stored) = digests.split_at(32 * chunks as usize);
         if stored != digest || Sha256::digest(digests)[..] != header[48..80] {
@@ -199,7 +213,14 @@ impl Reader<'_> {
         }
         self.check_body(body, digests)?;
         let section = |number| (word(&header, 96 + 16 * number), word(&header, 104 + 16 * number));
-        Ok(Head { generation: word(&header, 24), digest, body, sections: std::array::from_fn(section) })
+        Ok(Head { generation: word(&header, 24), digest, signature, body, sections: std::array::from_fn(section) })
+    }
+
+    fn signature(&self, at: u64) -> Result<[u8; 64], LoadError> {
+        let mut block = [0; SIGNATURE];
+        self.fill(at, &mut block)?;
+        let value = block.strip_prefix(SIGNATURE_MARK).and_then(|value| value.first_chunk());
+        value.copied().ok_or(LoadError::Damaged("what follows the digests is no signature"))
     }
 
     /// Checks all chunks, on as many threads as there are processors: half the time to be ready on two.

@@ -26,6 +26,7 @@ mod schedule;
 mod search;
 mod seen;
 mod sets;
+mod sign;
 mod spec;
 mod table;
 pub mod verdict;
@@ -41,6 +42,7 @@ pub use name::{Name, NotAName};
 pub use network::{Network, NotANetwork};
 pub use policy::{Format, List, Organisation, Policy, Source};
 pub use problem::{Problem, Problems};
+pub use sign::sign;
 pub use spec::Spec;
 pub use verdict::{Action, BlockAnswer, Category, GroupId, Moment, Reason, Rule, Verdict, View};
 
