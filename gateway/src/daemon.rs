@@ -38,8 +38,6 @@ use crate::{
 const GUARD_TIME: Duration = Duration::from_secs(5);
 /// How often guard and uplink are looked after when nothing happens.
 const ROUND: Duration = Duration::from_secs(5);
-/// Above this share of lent addresses, in percent, somebody is told.
-const LEASES_ALARM: u32 = 80;
 
 /// `sheshi gateway`.
 pub fn run(path: &Path) -> Result<(), Failure> {
@@ -449,14 +447,7 @@ impl Gateway {
             }),
         );
         let (used, size) = self.leases();
-        let full = size > 0 && used * 100 >= size * LEASES_ALARM;
-        let full = full.then(|| {
-            Trouble::new(
-                format!("{used} of {size} addresses are lent"),
-                "shorten network.lease, or give the guest side a larger range",
-            )
-        });
-        self.find("leases", full);
+        self.find("leases", plan::pool_trouble(used, size));
         if self.config.metrics.is_some() {
             metrics::note(&self.status().await);
         }

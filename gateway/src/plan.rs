@@ -160,6 +160,20 @@ fn ipv6_mode(
     }
 }
 
+/// Above this share of lent addresses, in percent, somebody is told.
+const POOL_ALARM: u32 = 80;
+
+/// What to say of a pool of this size with this many addresses lent.
+pub fn pool_trouble(used: u32, size: u32) -> Option<Trouble> {
+    let full = size > 0 && u64::from(used) * 100 >= u64::from(size) * u64::from(POOL_ALARM);
+    full.then(|| {
+        Trouble::new(
+            format!("{used} of {size} addresses are lent"),
+            "shorten network.lease, or give the guest side a larger range",
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,6 +203,15 @@ mod tests {
         assert_eq!((plan.rules.generation, plan.rules.ipv6), (7, Ipv6Mode::Nat66));
         assert_eq!(plan.addresses, ["10.77.0.1".parse::<IpAddr>().unwrap(), "fd5e:5e:1::1".parse().unwrap()]);
         plan.rules.check().unwrap();
+    }
+
+    #[test]
+    fn pool_that_is_four_fifths_full_raises_an_alarm() {
+        for (used, size, alarm) in
+            [(0, 0, false), (79, 100, false), (80, 100, true), (1013, 1013, true), (u32::MAX, u32::MAX, true)]
+        {
+            assert_eq!(pool_trouble(used, size).is_some(), alarm, "{used} of {size}");
+        }
     }
 
     #[test]
