@@ -16,6 +16,7 @@ use crate::{
     note::Checkpoint,
     record::{Body, Outcome, Record, Report},
     report,
+    rollup::{Findings, View},
     sign::SecretKey,
     statement::{Manifest, Resource, Statement},
 };
@@ -126,17 +127,11 @@ impl Bundle {
         if stamp.time.is_none_or(|now| now < terms.period.to) || terms.period.from >= terms.period.to {
             return Err(Error::Period("a report needs a period that is over, and a clock that is set"));
         }
-        let first = first_record(log, terms.period.from)?;
-        let singles = singles(log, terms, first)?;
-        let mut reader = Reader::new(terms);
-        singles.iter().for_each(|record| reader.add(record, true));
         let mut records = Vec::new();
-        for record in log.records_from(first)? {
-            let record = record?;
-            reader.add(&record, false);
+        let (reader, first, singles) = gather(log, terms, |record| {
             records.extend(record.bytes());
             records.push(b'\n');
-        }
+        })?;
         let details = reader.finish(first, log.len(), log.root()).statement();
         let details_digest = Digest::of(&details.payload());
         let result = details.predicate.report(details_digest);
@@ -246,6 +241,34 @@ impl Bundle {
     pub fn checkpoint(&self, key: &crate::sign::PublicKey) -> Result<Checkpoint, crate::note::NoteError> {
         Checkpoint::verify(self.files.get(CHECKPOINT).map_or(&[][..], Vec::as_slice), key)
     }
+}
+
+/// How a site stands at the end of a period: what `sheshi status` and the portal's badge say. Failures that a later pass
+/// answered are forgiven. Reads the log through, so ask every few minutes, not every second.
+///
+/// # Errors
+/// When the log cannot be read.
+pub fn standing(log: &Log, terms: Terms<'_>) -> Result<Findings, Error> {
+    let (reader, ..) = gather(log, terms, |_| {})?;
+    Ok(reader.rollup().finish(View::Standing))
+}
+
+/// Reads all that a period needs; gives the first record read in full and the single ones before it.
+fn gather<'a>(
+    log: &Log,
+    terms: Terms<'a>,
+    mut each: impl FnMut(&Record),
+) -> Result<(Reader<'a>, u64, Vec<Record>), Error> {
+    let first = first_record(log, terms.period.from)?;
+    let singles = singles(log, terms, first)?;
+    let mut reader = Reader::new(terms);
+    singles.iter().for_each(|record| reader.add(record, true));
+    for record in log.records_from(first)? {
+        let record = record?;
+        reader.add(&record, false);
+        each(&record);
+    }
+    Ok((reader, first, singles))
 }
 
 /// The first record to be read in full: after the last known time that is well before the period.

@@ -3,7 +3,7 @@
 //! A folder holds `records-<first number>.jsonl` segments, and `leaves`, the leaf hash of each record and four
 //! bytes that show the hash was written whole. A record is written and synced, then its leaf; so what `leaves` counts was
 //! acknowledged, and damage there is told, never mended.
-//! Old segments may be deleted when their time is over: proofs need only the leaves.
+//! Segments may be deleted when their time is over, all but the first, which names the log: proofs need only the leaves.
 
 use std::{
     fs::{self, File},

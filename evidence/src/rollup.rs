@@ -13,8 +13,8 @@ use crate::{
 };
 
 const SECOND: i64 = 1_000;
-/// A repeat of a critical failure counts as the later one from here on.
-const REPEAT_AFTER: i64 = 300 * SECOND;
+/// A failed critical probe is repeated at once, and again this many milliseconds after it failed.
+pub const REPEAT_AFTER: i64 = 300 * SECOND;
 /// How far beyond its cadence a probe may be late before it is inconclusive.
 const GRACE: i64 = 24 * 3_600 * SECOND;
 /// Probes at least this frequent make up the measured time.

@@ -70,13 +70,16 @@ impl Names {
 
     /// Draws `count` names by seed; one may be drawn twice. Of an empty list nothing is drawn.
     pub fn draw<'a>(&'a self, seed: &'a Digest, count: u64) -> impl Iterator<Item = &'a str> {
-        let lines = self.0.len() as u64;
-        (0..if lines == 0 { 0 } else { count }).map(move |item| {
-            let hash = keyed(&seed.0, &[&item.to_be_bytes()]);
-            let number = u64::from_be_bytes(hash[..8].try_into().expect("eight bytes"));
-            self.0[(number % lines) as usize].as_str()
-        })
+        positions(seed, self.0.len() as u64, count).map(|position| self.0[position as usize].as_str())
     }
+}
+
+/// The lines, from 0, that are drawn from a list text of so many: for lists too large to hold in memory.
+pub fn positions(seed: &Digest, lines: u64, count: u64) -> impl Iterator<Item = u64> {
+    (0..if lines == 0 { 0 } else { count }).map(move |item| {
+        let hash = keyed(&seed.0, &[&item.to_be_bytes()]);
+        u64::from_be_bytes(hash[..8].try_into().expect("eight bytes")) % lines
+    })
 }
 
 /// The seed of a day: `root` is that of all records before its midnight, `date` as in `2026-11-23`.

@@ -12,7 +12,7 @@ use sheshi_evidence::{
     details::Terms,
     profile::Profile,
     record::{Body, Outcome, Record, Report, Sample},
-    rollup::Verdict,
+    rollup::{Period, Verdict},
     sign::SecretKey,
     statement::{self, Details, Manifest, Statement, TestResult},
     verify::{Refusal, Trust, verify, verify_after},
@@ -74,19 +74,28 @@ fn every_changed_byte_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let (_gateway, bundle, trust) = cosigned_day(folder.path());
     verify(&bundle, &trust).unwrap();
-    let mut tried = 0;
-    for name in bundle.files.keys() {
-        let mut changed = bundle.clone();
-        for at in 0..changed.files[name].len() {
-            let byte = changed.files[name][at];
-            // Another letter, another case, a control character, a byte that is no UTF-8: by turns.
-            changed.files.get_mut(name).unwrap()[at] = byte ^ [0x01, 0x20, 0x40, 0x80][at % 4];
-            let refusal = verify(&changed, &trust);
-            assert!(refusal.is_err(), "{name} byte {at}");
-            changed.files.get_mut(name).unwrap()[at] = byte;
-            tried += 1;
-        }
-    }
+    // Both cores: forty thousand checks.
+    let tried: usize = std::thread::scope(|scope| {
+        let (bundle, trust) = (&bundle, &trust);
+        let half = |parity: usize| {
+            scope.spawn(move || {
+                let mut changed = bundle.clone();
+                let mut tried = 0;
+                for name in bundle.files.keys() {
+                    for at in (0..bundle.files[name].len()).filter(|at| at % 2 == parity) {
+                        let byte = bundle.files[name][at];
+                        // Another letter, another case, a control character, a byte that is no UTF-8: by turns.
+                        changed.files.get_mut(name).unwrap()[at] = byte ^ [0x01, 0x20, 0x40, 0x80][at / 2 % 4];
+                        assert!(verify(&changed, trust).is_err(), "{name} byte {at}");
+                        changed.files.get_mut(name).unwrap()[at] = byte;
+                        tried += 1;
+                    }
+                }
+                tried
+            })
+        };
+        [half(0), half(1)].into_iter().map(|half| half.join().unwrap()).sum()
+    });
     assert!(tried > 32_000, "{tried} bytes");
 }
 
@@ -518,4 +527,51 @@ fn report_is_not_made_before_its_period_is_over() {
     let stamp = gateway.stamp();
     let made = Bundle::make(&mut gateway.log, &gateway.key, terms, &[], stamp);
     assert!(made.unwrap_err().to_string().contains("period that is over"));
+}
+
+#[test]
+fn records_before_the_clock_was_set_are_told_and_prove_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut gateway = Gateway::new(&folder.path().join("log"), 1);
+    gateway.prepare();
+    gateway.live(1);
+    // A new boot whose clock is not set yet: its passes prove nothing, and the report says so.
+    gateway.restart_without_clock();
+    gateway.probe("SH-05", "p1", "vlan20", Outcome::Pass);
+    gateway.set_clock();
+    gateway.live(1);
+    let bundle = gateway.report(days(0, 2), &[]);
+    let verified = verify(&bundle, &gateway.trust()).unwrap_or_else(|refused| panic!("{refused}"));
+    // The boot record and the probe.
+    assert_eq!(verified.details.time_unknown, 2);
+    assert_eq!(verified.details.controls[0].probes[0].inconclusive, 1);
+    assert_eq!(verified.details.verdict, Verdict::Compliant);
+    assert!(text(&bundle, "report.en.html").contains("before the clock was set"));
+    assert!(verified.details.changes.iter().any(|change| change.what == "clock"));
+}
+
+#[test]
+fn what_stands_turns_red_with_a_failure_and_green_once_a_pass_was_repeated() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut gateway = Gateway::new(&folder.path().join("log"), 1);
+    gateway.prepare();
+    gateway.live(1);
+    let people = [gateway.person.public()];
+    let stands = |gateway: &Gateway| {
+        let period = Period { from: gateway.now.plus_millis(-DAY), to: gateway.now };
+        let terms = Terms { catalogue: &gateway.catalogue, profile: &gateway.profile, people: &people, period };
+        bundle::standing(&gateway.log, terms).unwrap().verdict
+    };
+    assert_eq!(stands(&gateway), Verdict::Compliant);
+    for wait in [0, 2_000, 5 * MINUTE] {
+        gateway.pass_time(wait);
+        gateway.probe("SH-05", "p1", "vlan20", Outcome::Fail);
+    }
+    gateway.pass_time(1);
+    assert_eq!(stands(&gateway), Verdict::NotCompliant);
+    for verdict in [Verdict::NotProven, Verdict::Compliant] {
+        gateway.probe("SH-05", "p1", "vlan20", Outcome::Pass);
+        gateway.pass_time(5 * MINUTE);
+        assert_eq!(stands(&gateway), verdict);
+    }
 }

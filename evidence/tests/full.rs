@@ -102,3 +102,59 @@ fn changed_bytes_of_a_large_bundle_are_refused() {
         }
     }
 }
+
+/// What NIST's schema of assessment results asks (OSCAL 1.2.1), as far as our members go.
+#[test]
+fn oscal_has_the_members_and_shapes_that_its_schema_asks_for() {
+    fn each(value: &serde_json::Value, see: &mut impl FnMut(&str, &serde_json::Value)) {
+        match value {
+            serde_json::Value::Object(members) => members.iter().for_each(|(key, member)| {
+                see(key, member);
+                each(member, see);
+            }),
+            serde_json::Value::Array(items) => items.iter().for_each(|item| each(item, see)),
+            _ => {}
+        }
+    }
+    let Day { bundle, .. } = &*DAY_LIVED;
+    let all: serde_json::Value = serde_json::from_slice(&bundle.files["oscal-ar.json"]).unwrap();
+    let root = &all["assessment-results"];
+    let result = &root["results"][0];
+    for (part, members) in [
+        (root, &["uuid", "metadata", "import-ap", "results"][..]),
+        (&root["metadata"], &["title", "last-modified", "version", "oscal-version"]),
+        (result, &["uuid", "title", "description", "start", "reviewed-controls", "observations", "findings"]),
+        (&result["observations"][0], &["uuid", "description", "methods", "collected"]),
+        (&result["findings"][0], &["uuid", "title", "description", "target"]),
+        (&result["findings"][0]["target"], &["type", "target-id", "status"]),
+    ] {
+        members.iter().for_each(|member| assert!(!part[member].is_null(), "{member}"));
+    }
+    let mut uuids = std::collections::BTreeSet::new();
+    each(&all, &mut |key, value| {
+        let text = value.as_str().unwrap_or("x");
+        assert!(!text.is_empty() && text == text.trim(), "{key}: an empty text or one with spaces at its ends");
+        assert!(value.as_array().is_none_or(|items| !items.is_empty()), "{key}: an empty array");
+        match key {
+            "uuid" => {
+                let parts: Vec<usize> = text.split('-').map(str::len).collect();
+                assert_eq!(parts, [8, 4, 4, 4, 12]);
+                assert!(text.as_bytes()[14] == b'5' && b"89ab".contains(&text.as_bytes()[19]), "{text}");
+                assert!(uuids.insert(text.to_owned()), "{text} is there twice");
+            }
+            "state" => assert!(["satisfied", "not-satisfied"].contains(&text)),
+            "reason" => assert!(["pass", "fail", "other"].contains(&text)),
+            "name" | "control-id" | "target-id" => {
+                assert!(text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_'), "{text}");
+                assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)), "{text}");
+            }
+            _ => {}
+        }
+    });
+    each(&all, &mut |key, value| {
+        if key == "observation-uuid" {
+            assert!(uuids.contains(value.as_str().unwrap()));
+        }
+    });
+    assert_eq!(result["findings"].as_array().unwrap().len(), 29);
+}

@@ -11,7 +11,7 @@ use sheshi_evidence::{
     details::Terms,
     log::{Log, Stamp},
     profile::Profile,
-    record::{Attempt, Body, List, Network, Open, Outcome, Paper, Sample, Site, State, Witness},
+    record::{Attempt, Body, Boot, Clock, List, Network, Open, Outcome, Paper, Sample, Site, State, Witness},
     rollup::Period,
     sample::{self, Names},
     sign::SecretKey,
@@ -98,6 +98,7 @@ pub struct Gateway {
     /// Today, and how many records were there before it.
     day: String,
     midnight: u64,
+    clock_set: bool,
 }
 
 pub fn start() -> Time {
@@ -136,6 +137,7 @@ impl Gateway {
             names: names(),
             day: now.date(),
             midnight: 0,
+            clock_set: true,
         };
         gateway.site(&["vlan20"]);
         gateway.state("2026.1106");
@@ -144,7 +146,20 @@ impl Gateway {
 
     pub fn stamp(&self) -> Stamp {
         let mono = (self.now.millis() - self.started.millis()).unsigned_abs();
-        Stamp { boot: self.boot, mono, time: Some(self.now) }
+        Stamp { boot: self.boot, mono, time: self.clock_set.then_some(self.now) }
+    }
+
+    /// Another boot, whose wall clock is not set.
+    pub fn restart_without_clock(&mut self) {
+        self.boot = Token([2; 8]);
+        self.started = self.now;
+        self.clock_set = false;
+        self.put(Body::Boot(Boot { reason: "power".into(), software: "0.1.0".into() }));
+    }
+
+    pub fn set_clock(&mut self) {
+        self.clock_set = true;
+        self.put(Body::Clock(Clock { source: "ntp".into(), step_ms: 0 }));
     }
 
     pub fn pass_time(&mut self, millis: i64) {
@@ -153,7 +168,7 @@ impl Gateway {
 
     /// Before each record: whether it is the first of its day.
     fn see_day(&mut self) {
-        if self.now.date() != self.day {
+        if self.clock_set && self.now.date() != self.day {
             self.day = self.now.date();
             self.midnight = self.log.len();
         }
