@@ -27,6 +27,8 @@ pub(crate) struct Kernel {
     pub(crate) asked: Mutex<Vec<String>>,
     /// What the firewall does instead of its work.
     pub(crate) fault: Mutex<Fault>,
+    /// How long it takes to admit.
+    pub(crate) delay: Mutex<Duration>,
     clock: Arc<Watch>,
 }
 
@@ -70,7 +72,8 @@ impl Gate for Kernel {
     fn admit(&self, mac: Mac, addresses: Vec<IpAddr>, time: Duration) -> BoxFuture<'_, Result<(), GateError>> {
         Box::pin(async move {
             // The real one is asked over a socket: others run meanwhile.
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            let delay = Duration::from_millis(5) + *self.delay.lock().unwrap();
+            tokio::time::sleep(delay).await;
             self.asked.lock().unwrap().push(format!("admit {mac} {}", addresses.len()));
             let fault = *self.fault.lock().unwrap();
             if fault == Fault::RefusesToAdmit {
@@ -194,6 +197,12 @@ pub(crate) fn compiled() -> Arc<ArcSwap<Compiled>> {
     let spec = r#"
         version = 1
         generation = 1
+        [list.dating]
+        file = "dating.txt"
+        category = "dating"
+        [group.guest]
+        title = "Guests"
+        categories = ["adult", "gambling"]
         [category.terror]
         locked = true
         [category.gambling]
@@ -214,7 +223,12 @@ pub(crate) fn compiled() -> Arc<ArcSwap<Compiled>> {
         date = 2026-01-01
         basis = "A law"
     "#;
-    let lists = [("adult", "adult.example\n"), ("gambling", "casino.example\n"), ("iwf", "abuse.example\n")];
+    let lists = [
+        ("adult", "adult.example\n"),
+        ("gambling", "casino.example\n"),
+        ("iwf", "abuse.example\n"),
+        ("dating", "dating.example\n"),
+    ];
     let policy = Spec::parse(spec).and_then(|spec| spec.check()).unwrap_or_else(|problems| panic!("{problems}"));
     let editions: Vec<_> = policy
         .lists

@@ -384,6 +384,17 @@ async fn captive_api_is_right_before_after_and_at_the_end() {
 }
 
 #[tokio::test]
+async fn guest_of_a_group_that_the_policy_does_not_have_gets_the_strictest_view() {
+    for (group, answer) in [(None, "503 opening"), (Some("guest"), "503 opening"), (Some("nobody"), "403 blocked")] {
+        let hotspot = Hotspot::with(|settings| settings.group = group.map(str::to_owned)).await;
+        hotspot.accept(2).await;
+        assert_eq!(kind(&hotspot.get_in(2, "en", "dating.example", "/").await), answer, "{group:?}");
+        let terms = hotspot.get_in(3, "en", NAME, "/").await;
+        assert_eq!(terms.body.contains("<li>Dating</li>"), answer == "403 blocked", "{group:?}");
+    }
+}
+
+#[tokio::test]
 async fn device_that_moves_to_another_address_stays_itself() {
     let hotspot = Hotspot::new().await;
     hotspot.accept(2).await;
