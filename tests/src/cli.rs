@@ -160,13 +160,14 @@ fn up(folder: &Path, options: Options) -> Result<(), LabError> {
     let naive = options.gateway == GatewayKind::Naive;
     let guests = options.guests;
     eprintln!("starting the lab …");
-    let lab = Lab::start_in(folder.into(), options)?;
+    let mut lab = Lab::start_in(folder.into(), options)?;
     for number in 1..=guests {
         lab.guest(&format!("guest{number}")).join().map_err(|problem| lab.explain(problem))?;
     }
     status(folder, false)?;
     println!("{}", what_next(folder, naive));
-    signals.wait().doing(|| "waiting for Ctrl-C".into())?;
+    // Other children end too; only the lab's own end is ours.
+    while signals.wait().doing(|| "waiting for Ctrl-C".into())? == Signal::SIGCHLD && !lab.has_ended() {}
     eprintln!("\nending the lab …");
     drop(lab);
     Ok(())

@@ -1,7 +1,7 @@
 //! A lab, as a test or `sheshi-lab up` holds it. It ends when it is dropped, or when the process that holds it ends.
 
 use std::{
-    fs,
+    env, fs,
     io::{BufRead, BufReader},
     os::{fd::OwnedFd, unix::fs::PermissionsExt, unix::process::CommandExt},
     path::{Path, PathBuf},
@@ -24,8 +24,11 @@ use crate::{
     wait::until,
 };
 
-/// How long a lab may take to stand.
-const STAND_WITHIN: Duration = Duration::from_secs(30);
+/// How long a lab may take to stand; real block lists have to be compiled first.
+const STAND_WITHIN: Duration = Duration::from_secs(120);
+
+/// With this in the environment, labs of tests leave their folders, to look at the logs of a flow that failed.
+const KEEP: &str = "SHESHI_LAB_KEEP";
 
 /// A running lab.
 pub struct Lab {
@@ -53,7 +56,11 @@ impl Lab {
         Ok(lab)
     }
 
-    fn start_first(folder: PathBuf, options: Options) -> Result<Self, LabError> {
+    fn start_first(folder: PathBuf, mut options: Options) -> Result<Self, LabError> {
+        if env::var_os(KEEP).is_some() {
+            options.keep = true;
+            eprintln!("this lab's folder stays: {}", folder.display());
+        }
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))
             .doing(|| format!("closing {}", folder.display()))?;
         for sub in ["log", "internet"] {
@@ -94,7 +101,7 @@ impl Lab {
         }
     }
 
-    /// Waits until the gateway serves guests, strangers and orders.
+    /// Waits until the gateway serves guests, strangers and orders, and has a policy in force.
     pub fn wait_for_gateway(&self) -> Result<(), LabError> {
         let ports: &[u16] = match self.options.gateway {
             GatewayKind::Naive => &[53],
@@ -102,14 +109,23 @@ impl Lab {
         };
         let gateway = self.place("gateway");
         let end = Instant::now() + STAND_WITHIN;
+        let left = || end.saturating_duration_since(Instant::now());
         for port in ports {
             let address = (crate::plan::GATEWAY_V4, *port).into();
-            until(&format!("port {port} of the gateway"), end.saturating_duration_since(Instant::now()), || {
-                gateway.connect(address, Duration::from_millis(500)).ok()
-            })
-            .map_err(|problem| self.explain(problem))?;
+            let connect = || gateway.connect(address, Duration::from_millis(500)).ok().map(drop);
+            until(&format!("port {port} of the gateway"), left(), connect).map_err(|problem| self.explain(problem))?;
         }
-        Ok(())
+        if self.options.gateway == GatewayKind::Naive {
+            return Ok(());
+        }
+        let open = || (self.gateway_status().ok()?["service"] == "open").then_some(());
+        until("the gateway to open for guests", left(), open).map_err(|problem| self.explain(problem))
+    }
+
+    /// What `sheshi status --json` says.
+    pub fn gateway_status(&self) -> Result<serde_json::Value, LabError> {
+        let text = self.sheshi(&["status", "--json"])?;
+        serde_json::from_str(&text).map_err(std::io::Error::from).doing(|| "reading the gateway's status".into())
     }
 
     /// Adds the last lines of the logs to a problem.
@@ -197,6 +213,11 @@ impl Lab {
     /// Waits for a packet of the gateway's own that was sent after all others, so that none is missed.
     pub fn arrivals(&self) -> Result<Vec<Arrival>, LabError> {
         arrivals::until_now(&self.folder, &self.place("gateway"))
+    }
+
+    /// Whether somebody else ended the lab.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        !matches!(self.first.try_wait(), Ok(None))
     }
 
     fn end(&mut self) {

@@ -89,13 +89,11 @@ pub fn samples(folder: &Path, every: usize) -> Result<Vec<(String, Vec<String>)>
 
 /// The name a line of a list blocks, where the line is as simple as its format allows.
 fn name_of(line: &str, shape: &Shape) -> Option<String> {
-    let name = line.trim().trim_start_matches("0.0.0.0 ").trim_start_matches("||").trim_end_matches('^');
-    let good = |label: &str| {
-        !label.is_empty()
-            && label.len() < 64
-            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-    };
-    let is_name =
-        name.split('.').count() >= 2 && name.split('.').all(good) && name.parse::<std::net::IpAddr>().is_err();
-    (is_name && (shape.line)(name) == line.trim()).then(|| name.to_owned())
+    // Real hosts files have any of the addresses that lead nowhere, and any white space behind it.
+    let line = line.split_ascii_whitespace().collect::<Vec<_>>().join(" ").replace("127.0.0.1 ", "0.0.0.0 ");
+    let name = line.trim_start_matches("0.0.0.0 ").trim_start_matches("||").trim_end_matches('^');
+    let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let good = |label: &str| (1..64).contains(&label.len()) && label.bytes().all(letter);
+    let is_name = name.contains('.') && name.split('.').all(good) && name.parse::<std::net::IpAddr>().is_err();
+    (is_name && (shape.line)(name) == line).then(|| name.to_owned())
 }

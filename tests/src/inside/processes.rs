@@ -97,7 +97,7 @@ fn sheshi(place: &Place, options: &Options, folder: &Path) -> Result<[(&'static 
         owner,
     };
     Ok([
-        ("guard", process(vec![text(&guard), "--socket".into(), text(&folder.join("run/guard.sock"))], None)),
+        ("guard", process(guard_command(&guard, folder, owner), None)),
         ("gateway", process(vec![text(&gateway), "gateway".into(), "--config".into(), text(&config)], owner)),
         // Before it offers an address dnsmasq pings it for three seconds; tests need not wait for that.
         (
@@ -113,6 +113,16 @@ fn sheshi(place: &Place, options: &Options, folder: &Path) -> Result<[(&'static 
             ),
         ),
     ])
+}
+
+fn guard_command(guard: &Path, folder: &Path, owner: Option<u32>) -> Vec<String> {
+    let run = folder.join("run");
+    let mut command = vec![text(guard), "--socket".into(), text(&run.join("guard.sock"))];
+    command.extend(["--state".into(), text(&run.join("ruleset.json"))]);
+    if let Some(owner) = owner {
+        command.extend(["--allow-uid".into(), owner.to_string()]);
+    }
+    command
 }
 
 fn add_guests(supervisor: &Supervisor, options: &Options, folder: &Path) -> Result<(), LabError> {

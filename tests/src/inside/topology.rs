@@ -76,6 +76,9 @@ fn gateway(place: &Place, options: &Options) -> Result<(), LabError> {
         plan::PROVIDER_V4,
         plan::PROVIDER_V6
     );
+    // As systemd-networkd's `IPv6AcceptRA=no`: a router does not take its own advertisements, which come back to it
+    // before it forwards, for another router's.
+    set(place, "net/ipv6/conf/default/accept_ra", "0")?;
     // A router has no `br_netfilter`; where the kernel has it built in, a new network namespace starts with it on, and then
     // the firewall sees each packet of the bridge twice.
     for family in ["iptables", "ip6tables", "arptables"] {
