@@ -62,7 +62,7 @@ fn root_stage_buffers_are_forced_and_no_promise_is_weaker() {
         assert!(health.matches && health.generation == 8, "{}", health.difference);
         assert_eq!(lab.guest.tcp(WEB4, 443), Err(Failure::Refused));
         assert_eq!(lab.guest.tcp(WEB4, 4433).as_deref(), Ok("internet"));
-        // This kernel is new enough for a table that outlives its owner; on an older one the guard must say so.
+        // Where the kernel is too old for a table that outlives its owner, the guard must say so.
         let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
         let version: Vec<u32> = release.split(['.', '-']).take(2).map(|part| part.parse().unwrap()).collect();
         let expected = usize::from((version[0], version[1]) < (6, 9));

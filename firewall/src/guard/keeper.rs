@@ -21,10 +21,13 @@ use crate::{
     picture::Picture,
 };
 
-/// `owner` and `persist`: nobody else changes the table while we live, and it outlives us.
-const OWNED: u32 = 2 | 4;
-const NO_OWNER: &str = "C24: this kernel knows no table that outlives its owner (it is older than 6.9), so anybody with \
-    CAP_NET_ADMIN can remove the guard table; it is watched and put back, but not while the guard is down";
+/// How the guard table is owned, best first: `owner` and `persist` (nobody else changes it while we or the holder live, and
+/// it outlives us), `owner` alone (kernels before 6.9: it goes with us and the holder, the working table stays), or nobody.
+const OWNERSHIP: [u32; 3] = [2 | 4, 2, 0];
+const NO_PERSIST: &str = "C24, C27: this kernel knows no table that outlives its owner (it is older than 6.9): when guard and holder are \
+    killed together, the guard table goes, and only the working table holds the door";
+const NO_OWNER: &str = "C24, C28: this kernel knows no owner of tables (it is older than 5.12), so anybody with CAP_NET_ADMIN can remove \
+    the guard table; it is watched and put back, but not while the guard is down";
 const NO_ROOM: &str = "C25: the system grants small socket buffers only, so a very long list of closed addresses may be \
     refused; run the guard with CAP_NET_ADMIN over the machine";
 
@@ -42,7 +45,8 @@ pub(crate) struct Keeper {
     pub(crate) guests: HashMap<Pair, Instant>,
     /// Pairs the kernel no longer has, whose connections are still to be cut.
     pub(crate) gone: HashSet<Pair>,
-    guard_flags: u32,
+    /// Which of [`OWNERSHIP`] this kernel takes.
+    ownership: usize,
     restored: u64,
     state: Option<PathBuf>,
 }
@@ -58,7 +62,7 @@ impl Keeper {
             shown: Vec::new(),
             guests: HashMap::new(),
             gone: HashSet::new(),
-            guard_flags: OWNED,
+            ownership: 0,
             restored: 0,
             state,
         };
@@ -136,7 +140,7 @@ impl Keeper {
             let mut transaction = Transaction::new();
             for (table, present) in tables.iter().zip(presents) {
                 let guarding = table.name == contract::GUARD;
-                let flags = if guarding { self.guard_flags } else { 0 };
+                let flags = if guarding { OWNERSHIP[self.ownership] } else { 0 };
                 let in_kernel = kernel::flags(&mut self.socket, table.name).map_err(reading)?;
                 let mut present = present.clone();
                 // A table cannot be given an owner later.
@@ -152,10 +156,11 @@ impl Keeper {
             }
             match self.socket.commit(&transaction.finish()) {
                 Err(failure)
-                    if self.guard_flags == OWNED && (failure.is(Errno::EOPNOTSUPP) || failure.is(Errno::EINVAL)) =>
+                    if self.ownership + 1 < OWNERSHIP.len()
+                        && (failure.is(Errno::EOPNOTSUPP) || failure.is(Errno::EINVAL)) =>
                 {
-                    tracing::warn!(%failure, "trying again with a guard table that nobody owns");
-                    self.guard_flags = 0;
+                    self.ownership += 1;
+                    tracing::info!(%failure, "trying again with a guard table that is held less firmly");
                 }
                 other => return other,
             }
@@ -167,7 +172,7 @@ impl Keeper {
         self.rendered.clear();
         self.shown.clear();
         for table in tables {
-            let flags = if table.name == contract::GUARD { self.guard_flags } else { 0 };
+            let flags = if table.name == contract::GUARD { OWNERSHIP[self.ownership] } else { 0 };
             let rendered = rendering(table, flags);
             let shown = self.picture(table.name)?;
             if let Some(difference) = rendered.difference(&shown) {
@@ -233,8 +238,10 @@ impl Keeper {
         };
         let generation = found[1].comments().find_map(|comment| comment.strip_prefix("C01 generation ")?.parse().ok());
         let mut weaker_promises = Vec::new();
-        if self.guard_flags == 0 {
-            weaker_promises.push(NO_OWNER.to_string());
+        match self.ownership {
+            0 => {}
+            1 => weaker_promises.push(NO_PERSIST.to_string()),
+            _ => weaker_promises.push(NO_OWNER.to_string()),
         }
         if !self.socket.roomy {
             weaker_promises.push(NO_ROOM.to_string());
@@ -255,6 +262,18 @@ impl Keeper {
     /// Our address on the netlink bus.
     pub(crate) fn port(&self) -> io::Result<u32> {
         self.socket.port()
+    }
+
+    /// Closes what the guard table alone holds closed, before a new guard takes it over: without the working table, forwarding
+    /// goes off until the rules are in force again.
+    pub(crate) fn brace() -> Result<(), Error> {
+        let mut socket = Socket::new(0).map_err(|source| failed("open a netlink socket to netfilter", source))?;
+        let working = kernel::picture(&mut socket, contract::WORKING)
+            .map_err(|source| failed("read the table in force", source))?;
+        if working.closes_forwarding() {
+            return Ok(());
+        }
+        forwarding::off().map_err(|source| failed("switch forwarding off", source))
     }
 
     /// A second handle on the socket that owns the guard table.

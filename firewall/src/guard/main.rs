@@ -85,6 +85,7 @@ fn run(options: Options) -> Result<(), String> {
     signals.add(Signal::SIGTERM);
     signals.add(Signal::SIGINT);
     signals.thread_block().map_err(|error| format!("blocking signals: {error}"))?;
+    Keeper::brace().map_err(|error| error.to_string())?;
     hold::relieve(&path).map_err(|error| format!("relieving the last guard's holder: {error}"))?;
     let keeper = Keeper::start(options.state).map_err(|error| error.to_string())?;
     let cutter = Cutter::new().map_err(|error| format!("opening a netlink socket to connection tracking: {error}"))?;
