@@ -11,6 +11,7 @@ use crate::{
     dns::Transport,
     error::{Doing, LabError},
     guest::Guest,
+    inside::load_options,
     lab::Lab,
     plan,
 };
@@ -112,7 +113,8 @@ pub fn try_all(lab: &Lab, guest: &Guest) -> Result<(Vec<String>, Vec<String>), L
 /// A round trip to the gateway in each family: packets sent before it are through the cable when it is over, and none
 /// waits for the gateway's link-layer address.
 fn reach_gateway(guest: &Guest) -> Result<(), LabError> {
-    for gateway in [IpAddr::V4(plan::GATEWAY_V4), IpAddr::V6(plan::GATEWAY_ULA)] {
+    let v6 = load_options(guest.folder())?.gateway_v6().map(IpAddr::V6);
+    for gateway in [IpAddr::V4(plan::GATEWAY_V4)].into_iter().chain(v6) {
         guest.ask((gateway, 53), "example.com", RecordType::A, Transport::Udp)?;
     }
     Ok(())
@@ -138,9 +140,9 @@ pub fn reaches_neighbour(
     address: IpAddr,
     bounced: bool,
 ) -> Result<bool, LabError> {
-    let (gateway, bits) = match address {
-        IpAddr::V4(_) => (IpAddr::V4(plan::GATEWAY_V4), 32),
-        IpAddr::V6(_) => (IpAddr::V6(plan::GATEWAY_ULA), 128),
+    let (gateway, bits) = match lab.options().gateway_v6() {
+        Some(gateway) if address.is_ipv6() => (IpAddr::V6(gateway), 128),
+        _ => (IpAddr::V4(plan::GATEWAY_V4), 32),
     };
     let route = format!("{address}/{bits}");
     if bounced {

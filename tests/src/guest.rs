@@ -183,14 +183,12 @@ impl Guest {
             let page = self.get("news.example.org", "/").ok()?;
             page.body.contains(REAL_PAGE).then_some(())
         })?;
-        if load_options(self.folder())?.ipv6 == Ipv6::Off {
-            return Ok(());
-        }
+        let Some(gateway) = load_options(self.folder())?.gateway_v6() else { return Ok(()) };
         // A gateway learns an IPv6 address when it is first used; devices try again, and so do we.
         until(&format!("IPv6 to open for {}", self.name()), within, || {
             let within = Duration::from_millis(500);
             self.connect((plan::WEB_V6, 443).into(), within).ok()?;
-            let server = (plan::GATEWAY_ULA, 53).into();
+            let server = (gateway, 53).into();
             let answer = dns::ask(self, server, "news.example.org", RecordType::AAAA, Transport::Udp, within).ok()?;
             (answer.addresses() == [plan::WEB_V6]).then_some(())
         })

@@ -1,8 +1,10 @@
 //! What kind of lab is wanted.
 
-use std::path::PathBuf;
+use std::{net::Ipv6Addr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+use crate::plan;
 
 /// What stands between the guests and the internet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +75,15 @@ impl Options {
     /// A lab with a gateway that forwards and resolves for anybody.
     pub fn naive() -> Self {
         Self { gateway: GatewayKind::Naive, ..Self::default() }
+    }
+
+    /// The gateway's IPv6 address on the guest side.
+    pub fn gateway_v6(&self) -> Option<Ipv6Addr> {
+        match self.ipv6 {
+            Ipv6::Routed => Some(plan::GATEWAY_ROUTED),
+            Ipv6::Nat66 => Some(plan::GATEWAY_ULA),
+            Ipv6::Off => None,
+        }
     }
 
     /// The places of this lab.
