@@ -296,6 +296,15 @@ fn control_that_is_not_mandatory_changes_nothing() {
 }
 
 #[test]
+fn profile_that_asks_for_nothing_or_for_what_the_catalogue_lacks_proves_nothing() {
+    let mut other = all();
+    other.mandatory.insert("SH-99".into());
+    assert_eq!(judge_with(&other, &good_week(), View::Period).verdict, Verdict::NotProven);
+    other.mandatory.clear();
+    assert_eq!(judge_with(&other, &good_week(), View::Period).verdict, Verdict::NotProven);
+}
+
+#[test]
 fn two_hours_without_measurement_in_a_week_are_too_many() {
     let hole = |hours: i64| {
         let gap = 60 * MINUTE * 24..60 * MINUTE * (24 + hours);
