@@ -116,7 +116,8 @@ fn decide(path: &std::path::Path, count: usize) {
         listed.swap(n, other);
     }
     listed.truncate(asked);
-    listed.shrink_to_fit();
+    // One after the other in memory, as packets in a buffer are.
+    let listed: Vec<Vec<u8>> = listed.iter().map(Vec::clone).collect();
     let other: Vec<Vec<u8>> = (0..asked).map(|_| wire(&format!("x-{}", name(&mut numbers)))).collect();
     let before = resident();
     let few: Vec<Vec<u8>> = other.iter().take(1000).cloned().collect();

@@ -16,7 +16,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use crate::map::Map;
+use crate::{map::Map, memo::Memo};
 
 const MAGIC: &[u8; 16] = b"sheshi policy\r\n\0";
 /// Version of this format.
@@ -111,7 +111,12 @@ pub(crate) struct Checked {
 
 enum Octets {
     Memory(Vec<u8>),
-    Mapped { map: Map, file: File },
+    /// `memo` where records are read from the file.
+    Mapped {
+        map: Map,
+        file: File,
+        memo: Option<Memo>,
+    },
 }
 
 impl Checked {
@@ -123,7 +128,9 @@ impl Checked {
         let reader = Reader { length, read: &|at, space: &mut [u8]| file.read_exact_at(space, at) };
         let head = reader.check()?;
         let map = Map::new(&file).map_err(read)?;
-        Self::new(head, Octets::Mapped { map, file })
+        let (_, records) = head.sections[Section::Cold as usize];
+        let memo = (records > MAPPED).then(Memo::new);
+        Self::new(head, Octets::Mapped { map, file, memo })
     }
 
     /// Checks a file that is in memory.
@@ -162,8 +169,8 @@ impl Checked {
         let range = &self.sections[Section::Cold as usize];
         let length = range.len() as u64;
         match &self.octets {
-            Octets::Mapped { file, .. } if length > MAPPED => {
-                crate::table::Cold::File { file, start: range.start as u64, length }
+            Octets::Mapped { file, memo: Some(memo), .. } => {
+                crate::table::Cold::File { file, start: range.start as u64, length, memo }
             }
             _ => crate::table::Cold::Memory(self.section(Section::Cold)),
         }

@@ -16,6 +16,7 @@ mod hashed;
 mod info;
 mod list;
 mod map;
+mod memo;
 mod meta;
 mod name;
 mod network;

@@ -8,6 +8,8 @@
 
 use std::{fs::File, os::unix::fs::FileExt};
 
+use crate::memo::{Memo, Record};
+
 /// Octets of a bucket: one cache line.
 pub(crate) const BUCKET: usize = 64;
 /// Fingerprints a bucket has room for.
@@ -90,7 +92,7 @@ fn close(bucket: &mut Vec<Row<'_>>, hot: &mut Vec<u8>, cold: &mut Vec<u8>) -> Op
 #[derive(Clone, Copy)]
 pub(crate) enum Cold<'a> {
     Memory(&'a [u8]),
-    File { file: &'a File, start: u64, length: u64 },
+    File { file: &'a File, start: u64, length: u64, memo: &'a Memo },
 }
 
 /// What a look-up found.
@@ -120,10 +122,22 @@ impl Table<'_> {
         // Outside the array there is nothing; a checked file has a bucket with free places at its end.
         while let Some(bucket) = self.bucket(number) {
             let mut fits = fitting(bucket, print);
+            if fits != 0
+                && let Cold::File { memo, .. } = self.cold
+                && let Some(Record { set, bucket, place }) = memo.get(hash, name)
+            {
+                return Found::Set { set, bucket, place };
+            }
             while fits != 0 {
                 let place = fits.trailing_zeros() as usize;
                 match self.compare(bucket, place, name) {
-                    Some(Some(set)) => return Found::Set { set, bucket: number as u32, place: place as u8 },
+                    Some(Some(set)) => {
+                        let (bucket, place) = (number as u32, place as u8);
+                        if let Cold::File { memo, .. } = self.cold {
+                            memo.put(hash, name, Record { set, bucket, place });
+                        }
+                        return Found::Set { set, bucket, place };
+                    }
                     Some(None) => fits &= fits - 1,
                     None => return Found::Unreadable,
                 }
@@ -147,7 +161,7 @@ impl Table<'_> {
         let taken = taken(bucket);
         match self.cold {
             Cold::Memory(cold) => record(cold.get(start as usize..)?, taken, place, name),
-            Cold::File { file, start: offset, length } => {
+            Cold::File { file, start: offset, length, .. } => {
                 // Enough for a bucket of usual names; a bucket of long ones takes a second read.
                 let mut near = [0; NEAR];
                 let here = near.get_mut(..length.checked_sub(start)?.min(NEAR as u64) as usize)?;
@@ -172,7 +186,7 @@ impl Table<'_> {
         let mut space;
         let cold = match self.cold {
             Cold::Memory(cold) => cold.get(start as usize..)?,
-            Cold::File { file, start: offset, length } => {
+            Cold::File { file, start: offset, length, .. } => {
                 space = vec![0; length.checked_sub(start)?.min(ROOM as u64 * 260) as usize];
                 file.read_exact_at(&mut space, offset + start).ok()?;
                 &space[..]
@@ -311,7 +325,10 @@ mod tests {
             let mut file = tempfile::tempfile().unwrap();
             file.write_all(b"before").unwrap();
             file.write_all(&cold).unwrap();
-            let ways = [Cold::Memory(&cold), Cold::File { file: &file, start: 6, length: cold.len() as u64 }];
+            let memo = Memo::new();
+            let read = Cold::File { file: &file, start: 6, length: cold.len() as u64, memo: &memo };
+            // Twice from the file: the second time from what was kept.
+            let ways = [Cold::Memory(&cold), read, read];
             for cold in ways {
                 let table = Table { buckets, hot: &hot, cold };
                 for (name, (hash, set)) in &names {
