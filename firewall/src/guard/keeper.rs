@@ -184,8 +184,9 @@ impl Keeper {
         Ok(())
     }
 
-    /// Looks whether the kernel still holds what it was given, and puts it back if not. If that fails, forwarding goes off.
-    pub(crate) fn inspect(&mut self) {
+    /// Looks whether the kernel still holds what it was given, and puts it back if not. If that fails, forwarding goes off;
+    /// returns whether the rules are in force.
+    pub(crate) fn inspect(&mut self) -> bool {
         let tables: Vec<Table> = self.rendered.iter().map(|(table, _)| table.clone()).collect();
         let changed = tables.iter().zip(self.shown.clone()).find_map(|(table, shown)| {
             let difference = match self.picture(table.name) {
@@ -194,7 +195,7 @@ impl Keeper {
             };
             Some((table.name, difference))
         });
-        let Some((table, difference)) = changed else { return };
+        let Some((table, difference)) = changed else { return true };
         tracing::warn!(table, %difference, "somebody changed the rules: putting them back");
         let put_back = self.replace(&tables).map_err(|failure| failed_by("put the rules back", failure));
         match put_back.and_then(|()| self.look(&tables)) {
@@ -203,12 +204,14 @@ impl Keeper {
                 if let Some(error) = self.ruleset.as_ref().and_then(|ruleset| forwarding::follow(ruleset).err()) {
                     tracing::error!(%error, "switching forwarding");
                 }
+                true
             }
             Err(error) => {
                 tracing::error!(%error, "the rules could not be put back: switching forwarding off");
                 if let Err(error) = forwarding::off() {
                     tracing::error!(%error, "switching forwarding off");
                 }
+                false
             }
         }
     }

@@ -16,8 +16,11 @@ use crate::{
 
 /// NFNLGRP_NFTABLES, as a bit of the groups a socket hears.
 const TABLES: u32 = 1 << (7 - 1);
-/// How long without an announcement until the tables are looked at all the same: an announcement can be lost.
-const AT_LEAST: Duration = Duration::from_secs(5);
+/// How long without an announcement until the tables are looked at all the same. The kernel says when it had to drop one, so
+/// this is for what nobody thought of.
+const AT_LEAST: Duration = Duration::from_secs(30);
+/// How soon it is tried again when the rules could not be put back.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Guests' time is over at most this late (plus what deleting takes).
 const SWEEP: Duration = Duration::from_millis(250);
 /// How often the service manager hears that we are not stuck.
@@ -29,9 +32,10 @@ pub(crate) fn start(post: &Arc<Post>) -> io::Result<()> {
     let ours = locked(&post.keeper).port()?;
     let watched = Arc::clone(post);
     thread::Builder::new().name("watch".into()).spawn(move || {
+        let mut patience = AT_LEAST;
         loop {
-            wait_for_change(&socket, ours);
-            locked(&watched.keeper).inspect();
+            wait_for_change(&socket, ours, patience);
+            patience = if locked(&watched.keeper).inspect() { AT_LEAST } else { AGAIN };
         }
     })?;
     let swept = Arc::clone(post);
@@ -54,8 +58,8 @@ pub(crate) fn start(post: &Arc<Post>) -> io::Result<()> {
 }
 
 /// Returns when somebody else changed a table, when announcements were lost, or when it has been quiet for long.
-fn wait_for_change(socket: &Socket, ours: u32) {
-    let deadline = Instant::now() + AT_LEAST;
+fn wait_for_change(socket: &Socket, ours: u32, patience: Duration) {
+    let deadline = Instant::now() + patience;
     let mut buffer = vec![0; 64 * 1024];
     loop {
         match socket.receive(&mut buffer, deadline) {
