@@ -230,15 +230,18 @@ impl Entry {
     }
 }
 
-/// A bucket's tags; the entry of the same place belongs to the tag, or is about to.
-#[repr(align(64))]
+/// A bucket: tags in one cache line, entries in the next, which the processor fetches with it. The entry of the same place belongs
+/// to the tag, or is about to.
+#[repr(align(128))]
 #[derive(Default)]
-struct Tags([AtomicU64; WAYS]);
+struct Bucket {
+    tags: [AtomicU64; WAYS],
+    entries: [ArcSwapOption<Entry>; WAYS],
+}
 
 pub(crate) struct Cache {
     seed: u64,
-    tags: Box<[Tags]>,
-    entries: Box<[ArcSwapOption<Entry>]>,
+    buckets: Box<[Bucket]>,
     bytes: AtomicUsize,
     limit: usize,
     /// The bucket the clock hand points at; whoever holds it may write.
@@ -250,11 +253,10 @@ impl Cache {
     pub(crate) fn new(limit: usize, seed: u64) -> Self {
         // About one place for every 384 bytes: most answers are smaller than that and their names few.
         let buckets = (limit / 384 / WAYS).next_power_of_two().max(16) / 2;
-        let tables = buckets * (size_of::<Tags>() + WAYS * size_of::<usize>());
+        let tables = buckets * size_of::<Bucket>();
         Self {
             seed,
-            tags: (0..buckets).map(|_| Tags::default()).collect(),
-            entries: (0..buckets * WAYS).map(|_| ArcSwapOption::empty()).collect(),
+            buckets: (0..buckets).map(|_| Bucket::default()).collect(),
             bytes: AtomicUsize::new(tables),
             limit: limit.max(tables + 65_536),
             hand: Mutex::new(0),
@@ -269,15 +271,16 @@ impl Cache {
     fn place(&self, question: &Key<'_>) -> (u64, usize) {
         let hash = question.hash(self.seed);
         // Never zero: zero is an empty place.
-        (hash | 1 << 63, hash as usize & (self.tags.len() - 1))
+        (hash | 1 << 63, hash as usize & (self.buckets.len() - 1))
     }
 
     /// What is known about `question`, fresh or not.
     pub(crate) fn find(&self, question: &Key<'_>) -> Option<Guard<Option<Arc<Entry>>>> {
         let (tag, bucket) = self.place(question);
-        for (way, held) in self.tags[bucket].0.iter().enumerate() {
+        let Bucket { tags, entries } = &self.buckets[bucket];
+        for (held, entry) in tags.iter().zip(entries) {
             if held.load(Relaxed) == tag {
-                let entry = self.entries[bucket * WAYS + way].load();
+                let entry = entry.load();
                 if entry.as_ref().is_some_and(|entry| entry.answers(question)) {
                     let known = entry.as_ref()?;
                     // Only the first to ask since the hand passed writes: hits share the line unmodified.
@@ -300,45 +303,52 @@ impl Cache {
         if size > self.limit / 64 {
             return;
         }
-        let way = self.choose(bucket, tag, question, now);
-        if let Some(old) = &*self.entries[bucket * WAYS + way].load() {
+        let way = self.choose(bucket, tag, question);
+        let Bucket { tags, entries } = &self.buckets[bucket];
+        if let Some(old) = &*entries[way].load() {
             if kept.is_failure() && old.answers(question) && old.is_stale(now) {
                 return;
             }
             self.bytes.fetch_sub(old.size(), Relaxed);
         }
-        self.entries[bucket * WAYS + way].store(Some(kept));
-        self.tags[bucket].0[way].store(tag, Relaxed);
+        entries[way].store(Some(kept));
+        tags[way].store(tag, Relaxed);
         self.bytes.fetch_add(size, Relaxed);
         // The first round of the hand forgives, the second drops; a third only while readers keep forgiving.
-        for _ in 0..self.tags.len() * 3 {
+        for _ in 0..self.buckets.len() * 3 {
             if self.bytes() <= self.limit {
                 break;
             }
             self.sweep(*hand, bucket, now);
-            *hand = (*hand + 1) & (self.tags.len() - 1);
+            *hand = (*hand + 1) & (self.buckets.len() - 1);
         }
     }
 
-    /// The place in a bucket for a new entry: its own, an empty one, an expired one, one not asked for lately, or any.
-    fn choose(&self, bucket: usize, tag: u64, question: &Key<'_>, now: u32) -> usize {
-        let worth = |way: usize| match &*self.entries[bucket * WAYS + way].load() {
-            Some(entry) if self.tags[bucket].0[way].load(Relaxed) == tag && entry.answers(question) => 0,
-            None => 1,
-            Some(entry) if !entry.is_stale(now) && !entry.is_fresh(now) => 2,
-            Some(entry) if !entry.used.load(Relaxed) => 3,
-            Some(_) => 4,
-        };
-        let way = (0..WAYS).min_by_key(|way| worth(*way)).unwrap_or(0);
-        // The bucket is full of names in use: they have to be asked for again to be safe from the next newcomer.
-        if worth(way) == 4 {
-            for other in 0..WAYS {
-                if let Some(entry) = &*self.entries[bucket * WAYS + other].load() {
-                    entry.used.store(false, Relaxed);
-                }
+    /// The place in a bucket for a new entry: its own, an empty one, or one not asked for lately.
+    fn choose(&self, bucket: usize, tag: u64, question: &Key<'_>) -> usize {
+        let Bucket { tags, entries } = &self.buckets[bucket];
+        let tagged = |want: u64| tags.iter().enumerate().filter(move |(_, held)| held.load(Relaxed) == want);
+        let own = |way: &usize| entries[*way].load().as_ref().is_some_and(|entry| entry.answers(question));
+        if let Some(way) = tagged(tag).map(|(way, _)| way).find(own) {
+            return way;
+        }
+        if let Some((way, _)) = tagged(0).next() {
+            return way;
+        }
+        // Beginning at a place that the newcomer's hash names, so that few entries have to be touched.
+        let from = (tag >> 40) as usize;
+        let ways = (0..WAYS).map(|step| (from + step) % WAYS);
+        let unused = |way: &usize| entries[*way].load().as_ref().is_none_or(|entry| !entry.used.load(Relaxed));
+        if let Some(way) = ways.clone().find(unused) {
+            return way;
+        }
+        // All are in use: they have to be asked for again to be safe from the next newcomer.
+        for way in ways {
+            if let Some(entry) = &*entries[way].load() {
+                entry.used.store(false, Relaxed);
             }
         }
-        way
+        from % WAYS
     }
 
     /// Drops what in one bucket was not asked for since the hand last passed, except what has just been stored in `spare`.
@@ -346,14 +356,14 @@ impl Cache {
         if bucket == spare {
             return;
         }
-        for way in 0..WAYS {
-            let place = &self.entries[bucket * WAYS + way];
+        let Bucket { tags, entries } = &self.buckets[bucket];
+        for (tag, place) in tags.iter().zip(entries) {
             let size = match &*place.load() {
                 Some(entry) if entry.used.swap(false, Relaxed) && entry.is_fresh(now) => continue,
                 Some(entry) => entry.size(),
                 None => continue,
             };
-            self.tags[bucket].0[way].store(0, Relaxed);
+            tag.store(0, Relaxed);
             place.store(None);
             self.bytes.fetch_sub(size, Relaxed);
         }
@@ -362,107 +372,10 @@ impl Cache {
     /// How many entries are held.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.entries.iter().filter(|entry| entry.load().is_some()).count()
+        self.buckets.iter().flat_map(|bucket| &bucket.entries).filter(|entry| entry.load().is_some()).count()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::wire::{Name, rtype};
-
-    fn question(name: &str) -> Question {
-        Question { name: Name::from_text(name).unwrap(), qtype: rtype::A, dnssec: 0 }
-    }
-
-    fn answer(size: usize, ttl: u32) -> Answer {
-        let nothing = Entry::failure(&question("x"), None, 0);
-        assert!(nothing.is_failure());
-        Answer {
-            rcode: rcode::NOERROR,
-            body: vec![7; size],
-            counts: [1, 0],
-            ttls: vec![],
-            pointers: vec![],
-            ttl,
-            hops: vec![],
-            addresses: vec![],
-        }
-    }
-
-    fn store(cache: &Cache, name: &str, size: usize, now: u32) {
-        let question = question(name);
-        cache.store(&question, Arc::new(Entry::new(&question, answer(size, 300), now)), now);
-    }
-
-    #[test]
-    fn stored_answer_is_found_by_its_exact_question_only() {
-        let cache = Cache::new(1 << 20, 1);
-        store(&cache, "www.example", 40, 0);
-        let asked = question("www.example");
-        assert!(cache.find(&asked.key()).is_some());
-        for other in [
-            Question { qtype: rtype::AAAA, ..asked },
-            Question { dnssec: Question::DO, ..asked },
-            Question { dnssec: Question::CD, ..asked },
-            question("ww.example"),
-        ] {
-            assert!(cache.find(&other.key()).is_none(), "{other:?}");
-        }
-    }
-
-    #[test]
-    fn cache_stays_below_its_bytes_and_keeps_hot_names() {
-        let cache = Cache::new(1 << 20, 2);
-        for hot in 0..50 {
-            store(&cache, &format!("hot{hot}.example"), 100, 0);
-        }
-        for flood in 0..20_000 {
-            store(&cache, &format!("flood{flood}.example"), 1500, 0);
-            assert!(cache.bytes() <= 1 << 20);
-            if flood % 20 == 0 {
-                for hot in 0..50 {
-                    cache.find(&question(&format!("hot{hot}.example")).key());
-                }
-            }
-        }
-        let left = (0..50).filter(|hot| cache.find(&question(&format!("hot{hot}.example")).key()).is_some()).count();
-        assert!(left >= 45, "{left} of 50 hot names survived");
-        assert!(cache.len() > 100);
-    }
-
-    #[test]
-    fn failures_are_remembered_longer_each_time_up_to_five_seconds() {
-        let asked = question("dead.example");
-        let mut before: Option<Entry> = None;
-        for want in [1, 2, 4, 5, 5] {
-            let next = Entry::failure(&asked, before.as_ref(), 100);
-            assert_eq!(next.expires - next.stored, want);
-            before = Some(next);
-        }
-    }
-
-    #[test]
-    fn failure_does_not_displace_what_could_be_served_stale() {
-        let cache = Cache::new(1 << 20, 3);
-        store(&cache, "www.example", 40, 0);
-        let asked = question("www.example");
-        cache.store(&asked, Arc::new(Entry::failure(&asked, None, 400)), 400);
-        let found = cache.find(&asked.key()).unwrap();
-        let found = found.as_ref().unwrap();
-        assert!(!found.is_failure() && !found.is_fresh(400) && found.is_stale(400));
-    }
-
-    #[test]
-    fn judgement_holds_for_its_epoch_and_view() {
-        let entry = Entry::new(&question("www.example"), answer(1, 1), 0);
-        entry.set_clean(5, 1);
-        entry.set_clean(5, 3);
-        assert!(entry.is_clean(5, 1) && entry.is_clean(5, 3));
-        assert!(!entry.is_clean(5, 2) && !entry.is_clean(6, 1));
-        entry.set_clean(6, 2);
-        assert!(entry.is_clean(6, 2) && !entry.is_clean(6, 1) && !entry.is_clean(5, 1));
-        entry.set_clean(6, 40);
-        assert!(!entry.is_clean(6, 40));
-    }
-}
+#[path = "cache_tests.rs"]
+mod tests;

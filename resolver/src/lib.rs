@@ -1,11 +1,10 @@
 //! Answers DNS for guests, filtered.
 //!
-//! [`start`] opens the listeners and gives a [`Handle`]; everything a message goes through is one function, `pipeline::Core::walk`,
-//! which turns bytes into bytes and is called by `udp` (own threads, batches, nothing allocated) and `tcp` alike. `wire` reads
-//! queries, `reply` writes replies, `answer` reduces what an upstream said to what was asked, `cache` keeps that.
-//! What nobody knows yet goes to `forward` (a thread that asks in batches), and from there, when there is no plain answer in time,
-//! through `flight` (each question once) to `upstream`, where hickory asks over UDP and TCP.
-//! Policy comes as a pointer that is swapped whole (`views`) and is applied on the way out, so the cache knows nothing of it.
+//! [`start`] gives a [`Handle`]; `udp` (own threads, batches, nothing allocated) and `tcp` bring messages to one function,
+//! `pipeline::Core::walk`, which turns bytes into bytes with `wire` (reads queries), `views` (the policy in force, applied on the way
+//! out), `own` (replies of our own making), `cache` (what upstreams said) and `reply` (writes replies).
+//! What nobody knows yet goes to `forward`, a thread that asks in batches and keeps of each message what `answer` finds was asked
+//! for. What is no plain answer in time goes on through `flight` (each question once) to `upstream`, where hickory asks.
 
 mod answer;
 mod cache;
@@ -14,6 +13,7 @@ mod forward;
 mod guard;
 mod limits;
 mod local;
+mod own;
 mod pipeline;
 mod reply;
 mod server;

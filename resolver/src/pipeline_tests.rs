@@ -1,6 +1,6 @@
 //! The order of the pipeline, and what each of its ends looks like.
 
-use std::path::Path;
+use std::{net::Ipv4Addr, path::Path};
 
 use sheshi_policy::{Compiled, Edition, Moment, Spec, compile};
 
