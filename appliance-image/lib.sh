@@ -38,7 +38,7 @@ tools_root() {
 	have_mmdebstrap
 	rm -rf --one-file-system "$out/tools-root"
 	local packages=systemd,systemd-repart,systemd-ukify,systemd-boot-efi,erofs-utils,cryptsetup-bin,mtools,dosfstools,mmdebstrap
-	packages+=,lintian,dpkg-dev,zstd,jq,ca-certificates,binutils,qemu-system-x86,qemu-utils,ovmf,kmod,man-db,xz-utils,iproute2,cpio
+	packages+=,lintian,dpkg-dev,zstd,jq,ca-certificates,binutils,qemu-system-x86,qemu-utils,ovmf,kmod,man-db,xz-utils,iproute2,cpio,hostapd
 	mapfile -t sources < <(debian trixie)
 	mmdebstrap --quiet --variant=apt --include="$packages" trixie "$out/tools-root" "${sources[@]}"
 	touch "$out/tools-root/.complete"
