@@ -38,10 +38,10 @@ struct Cli {
 enum Action {
     /// Start the lab and keep it until Ctrl-C.
     Up {
-        /// Folder with the block lists that the policy names (default: the small ones that ship with sheshi).
+        /// Folder with block lists (default: the small ones that ship with sheshi).
         #[arg(long, value_name = "DIR")]
         lists: Option<PathBuf>,
-        /// Policy of the gateway (default: examples/policy.toml).
+        /// Policy of the gateway (default: examples/policy.toml; with --lists examples/policy-public-lists.toml).
         #[arg(long, value_name = "FILE")]
         policy: Option<PathBuf>,
         /// How guests get IPv6.
@@ -133,6 +133,7 @@ fn run(command: Action, folder: &Path) -> Result<i32, LabError> {
                 lists,
                 policy,
                 keep,
+                ..Options::default()
             };
             up(folder, options).map(|()| 0)
         }

@@ -46,7 +46,7 @@ struct Portal {
     name: &'static str,
     organisation: &'static str,
     contact: &'static str,
-    session: &'static str,
+    session: String,
     tls: Tls,
 }
 
@@ -100,7 +100,7 @@ pub(crate) fn write(folder: &Path, options: &Options) -> Result<(), LabError> {
             name: plan::PORTAL,
             organisation: "Bashkia Tiranë",
             contact: "wifi@tirana.example",
-            session: "8h",
+            session: options.session.clone(),
             tls: certify(folder)?,
         },
         guard: Socket { socket: run.join("guard.sock") },

@@ -53,6 +53,8 @@ pub struct Options {
     pub lists: Option<PathBuf>,
     /// The policy file; `None` is the one that ships with the project.
     pub policy: Option<PathBuf>,
+    /// How long a session lasts, as the gateway's configuration writes it.
+    pub session: String,
     /// Whether the lab's folder (logs, state) stays when the lab ends.
     pub keep: bool,
 }
@@ -66,6 +68,7 @@ impl Default for Options {
             guests: 2,
             lists: None,
             policy: None,
+            session: "8h".into(),
             keep: false,
         }
     }

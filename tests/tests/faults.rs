@@ -146,6 +146,64 @@ fn killed_guard_lets_no_stranger_out_and_keeps_the_admitted_in() {
 }
 
 #[test]
+fn hanging_gateway_lets_no_stranger_out_and_keeps_the_admitted_in() {
+    let lab = lab();
+    let (guest, stranger) = (lab.guest("guest1"), lab.guest("guest2"));
+    guest.join_and_accept().unwrap();
+    stranger.join().unwrap();
+    let mut open = lines(&guest);
+    lab.kill("gateway", Signal::SIGSTOP).unwrap();
+    for _ in 0..20 {
+        knock(&stranger);
+    }
+    assert_alive(&mut open, "while the gateway hung");
+    assert_nobody_knocked(&lab);
+    lab.kill("gateway", Signal::SIGCONT).unwrap();
+    guest.wait_for_internet().unwrap();
+}
+
+#[test]
+fn rules_that_somebody_else_flushed_come_back_and_let_no_stranger_out() {
+    let lab = lab();
+    let (guest, stranger) = (lab.guest("guest1"), lab.guest("guest2"));
+    guest.join_and_accept().unwrap();
+    stranger.join().unwrap();
+    let mut open = lines(&guest);
+    let working = || lab.place("gateway").exec(&["nft", "list", "table", "inet", "sheshi"]).unwrap().status.success();
+    for _ in 0..5 {
+        // What another firewall's start script does first.
+        lab.place("gateway").output(&["nft", "flush", "ruleset"]).unwrap();
+        until("the rules to be back", Duration::from_secs(2), || {
+            knock(&stranger);
+            working().then_some(())
+        })
+        .unwrap();
+        assert_alive(&mut open, "when the rules were flushed");
+    }
+    assert_nobody_knocked(&lab);
+    guest.wait_for_internet().unwrap();
+}
+
+#[test]
+fn session_that_ends_by_time_ends_its_connections_too() {
+    let options = Options { session: "1m".into(), ..Options::default() };
+    let lab = Lab::start(options).unwrap_or_else(|problem| panic!("{problem}"));
+    let guest = lab.guest("guest1");
+    guest.join().unwrap();
+    guest.accept().unwrap();
+    let accepted = Instant::now();
+    guest.wait_for_internet().unwrap();
+    for mut line in lines(&guest) {
+        until("the session's end", Duration::from_secs(62).saturating_sub(accepted.elapsed()), || {
+            (!line.answers(Duration::from_millis(200))).then_some(())
+        })
+        .unwrap();
+        assert!(accepted.elapsed() >= Duration::from_secs(58), "the session ended after {:?}", accepted.elapsed());
+    }
+    assert_eq!(guest.get("news.example.org", "/").unwrap().status, 302);
+}
+
+#[test]
 fn with_everything_dead_strangers_stay_out() {
     let lab = lab();
     let (guest, stranger) = (lab.guest("guest1"), lab.guest("guest2"));
