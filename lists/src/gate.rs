@@ -1,5 +1,5 @@
-//! The gate: whether a new edition of a list may go live. A dead or damaged list looks like an update; what it would open
-//! stays closed by the last good edition.
+//! The gate: whether a new edition of a list may go live. A dead or damaged list looks like an update; what it would
+//! open stays closed by the last good edition.
 
 use serde::{Deserialize, Serialize};
 use sheshi_policy::{Edition, List, NotAList, Refusal};

@@ -73,7 +73,8 @@ pub enum ListState {
     Held {
         /// Why.
         reason: String,
-        /// SHA-256 of the edition that is held, in hexadecimal, for [`Keeper::approve`]; empty when it could not be read.
+        /// SHA-256 of the edition that is held, in hexadecimal, for [`Keeper::approve`]; empty when it could not be
+        /// read.
         digest: String,
     },
 }
@@ -98,8 +99,8 @@ impl Keeper {
         Self { folder: folder.into() }
     }
 
-    /// Reads all lists of a policy; relative paths start at `folder`, the policy's own. A list whose new edition may not go live
-    /// comes in its last good edition, and the status says why; without one it is an error.
+    /// Reads all lists of a policy; relative paths start at `folder`, the policy's own. A list whose new edition may
+    /// not go live comes in its last good edition, and the status says why; without one it is an error.
     pub fn load(
         &self,
         policy: &Policy,
@@ -122,7 +123,8 @@ impl Keeper {
         Ok(loaded)
     }
 
-    /// Takes a new text of a list, however it was got: keeps it when it passes the gate, else hands out the last good one.
+    /// Takes a new text of a list, however it was got: keeps it when it passes the gate, else hands out the last good
+    /// one.
     pub fn offer(
         &self,
         list: &List,

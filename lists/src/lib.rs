@@ -1,8 +1,9 @@
 //! Fetches, validates and keeps editions of block lists.
 //!
-//! [`read`] takes a list's text from a file or folder, within limits, and the `policy` room parses it; the [`gate`] lets an edition
-//! go live or holds it back, with the reason; the [`Keeper`] keeps the last good edition of each list on disk and hands it out when a
-//! new one is held. [`load`] does the reading and the gate alone, for commands that keep nothing.
+//! [`read`] takes a list's text from a file or folder, within limits, and the `policy` room parses it; the [`gate`]
+//! lets an edition go live or holds it back, with the reason; the [`Keeper`] keeps the last good edition of each list
+//! on disk and hands it out when a new one is held. [`load`] does the reading and the gate alone, for commands that
+//! keep nothing.
 
 use std::{io, path::Path, path::PathBuf};
 
@@ -95,8 +96,8 @@ pub enum ListError {
     },
 }
 
-/// Reads all lists of a policy that are files; relative paths start at `folder`, the policy's own. Keeps nothing: a list
-/// that may not go live is an error.
+/// Reads all lists of a policy that are files; relative paths start at `folder`, the policy's own. Keeps nothing: a
+/// list that may not go live is an error.
 pub fn load(policy: &Policy, folder: &Path, progress: &mut dyn FnMut(Progress)) -> Result<Vec<Edition>, ListError> {
     let total = policy.lists.len() as u64;
     let mut editions = Vec::with_capacity(policy.lists.len());

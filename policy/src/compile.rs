@@ -143,8 +143,8 @@ pub fn compile(
     Ok(file)
 }
 
-/// The key of the table's hash: the same for the same policy and lists, so that compiling is reproducible, and not known
-/// to whoever writes only one of the lists.
+/// The key of the table's hash: the same for the same policy and lists, so that compiling is reproducible, and not
+/// known to whoever writes only one of the lists.
 fn key(policy: &Policy, editions: &[&Edition]) -> u64 {
     let mut digest = Sha256::new();
     digest.update(policy.generation.to_le_bytes());

@@ -1,8 +1,9 @@
 //! The compiled file: header, sections, digests.
 //!
-//! A header of 4096 octets names the sections; each starts at a multiple of 4096. After the last one come the SHA-256 digests of
-//! the body's chunks of 256 KiB and the digest of the header, which holds the digest of those digests: so the header's
-//! digest stands for every octet, and chunks can be checked side by side. A signature over it may follow. All numbers are little-endian.
+//! A header of 4096 octets names the sections; each starts at a multiple of 4096. After the last one come the SHA-256
+//! digests of the body's chunks of 256 KiB and the digest of the header, which holds the digest of those digests: so
+//! the header's digest stands for every octet, and chunks can be checked side by side. A signature over it may follow.
+//! All numbers are little-endian.
 
 use std::{
     fs::File,

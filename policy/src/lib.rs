@@ -1,9 +1,10 @@
 //! What may be resolved.
 //!
-//! An admin writes a [`Spec`] (TOML); it is checked as a whole, every problem at once, and becomes a [`Policy`]; policy and
-//! lists ([`Edition`]) are compiled into one file ([`compile()`]) that gateways map into memory; [`Compiled::decide`] turns
-//! a name into a [`Verdict`]. Nothing here reads a clock, opens a socket or waits: time is an argument. The room also holds the few values that
-//! the resolver, the portal and the firewall share: [`Mac`] and the client [`Directory`].
+//! An admin writes a [`Spec`] (TOML); it is checked as a whole, every problem at once, and becomes a [`Policy`]; policy
+//! and lists ([`Edition`]) are compiled into one file ([`compile()`]) that gateways map into memory;
+//! [`Compiled::decide`] turns a name into a [`Verdict`]. Nothing here reads a clock, opens a socket or waits: time is
+//! an argument. The room also holds the few values that the resolver, the portal and the firewall share: [`Mac`] and
+//! the client [`Directory`].
 
 mod addresses;
 mod atom;

@@ -1,8 +1,8 @@
 //! Patterns: wildcards inside a label, keywords and regular expressions, behind one automaton. The one file that knows
 //! aho-corasick.
 //!
-//! Each pattern has literals of which one must occur in any name it matches. One pass of the automaton over a name finds
-//! the few patterns that are then tried; most names try none.
+//! Each pattern has literals of which one must occur in any name it matches. One pass of the automaton over a name
+//! finds the few patterns that are then tried; most names try none.
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use regex_automata::meta;
@@ -182,8 +182,8 @@ impl Patterns {
         self.automaton.is_none()
     }
 
-    /// Calls `found` with the number and the atom of each pattern that matches the dotted lower-case name. A pattern may be called more than
-    /// once.
+    /// Calls `found` with the number and the atom of each pattern that matches the dotted lower-case name. A pattern
+    /// may be called more than once.
     pub(crate) fn matches(&self, name: &[u8], mut found: impl FnMut(usize, Atom)) {
         let Some(automaton) = &self.automaton else { return };
         let mut last = None;

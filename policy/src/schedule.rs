@@ -158,4 +158,19 @@ mod tests {
             assert_eq!(Window::parse(text), None, "{text}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn window_agrees_with_its_intervals(days in 0u8..128, from in 0u16..1440, to in 0u16..=1440, asked in 0u32..7 * 1440) {
+            let window = Window { days, from, to };
+            let length = u32::from(if from < to { to - from } else { 1440 - from + to });
+            // Minutes of the week at which the window is open, counted from each of its starts.
+            let inside = (0..7).filter(|day| days & 1 << day != 0).any(|day| {
+                let start = day * 1440 + u32::from(from);
+                (asked + 7 * 1440 - start) % (7 * 1440) < length
+            });
+            let (today, minute) = ((asked / 1440) as u8, (asked % 1440) as u16);
+            proptest::prop_assert_eq!(window.holds(today, minute), inside);
+        }
+    }
 }

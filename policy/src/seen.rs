@@ -31,8 +31,8 @@ pub(crate) struct Seen {
     /// List, kind, and how many labels the entry has.
     hits: [(u16, Hit, u8); HITS],
     count: usize,
-    /// The strongest of the hits that there was no room for. What a list takes back does not count for them, and is lost
-    /// itself when there is no room: so that nothing is allowed by mistake.
+    /// The strongest of the hits that there was no room for. What a list takes back does not count for them, and is
+    /// lost itself when there is no room: so that nothing is allowed by mistake.
     more: Option<Strength>,
     order: Option<u16>,
     exception: bool,
@@ -203,8 +203,8 @@ fn stronger(one: Option<Strength>, other: Option<Strength>) -> Option<Strength> 
     }
 }
 
-/// Whether the same list takes an entry back: an exception anywhere on the way down, except from an important entry; or a
-/// stop further down than the entry.
+/// Whether the same list takes an entry back: an exception anywhere on the way down, except from an important entry; or
+/// a stop further down than the entry.
 fn taken_back(hits: &[(u16, Hit, u8)], list: u16, hit: Hit, labels: u8) -> bool {
     hits.iter().any(|&(other, kind, at)| {
         other == list

@@ -1,10 +1,10 @@
 //! The table of names: which set of atoms belongs to a name.
 //!
-//! Two parts. The *hot* part is an array of buckets of 64 octets: where the bucket's records start (four octets), then up
-//! to thirty fingerprints of two octets, in the order of the records. The *cold* part holds the records: for each bucket the lengths of
-//! its names (one octet each), then for each its set number (three octets) and the name. A look-up reads one bucket, and
-//! the records only when a fingerprint fits; there it compares the name itself, so that no collision of hashes can block
-//! a name that is not listed. docs/decisions/0011 has the numbers.
+//! Two parts. The *hot* part is an array of buckets of 64 octets: where the bucket's records start (four octets), then
+//! up to thirty fingerprints of two octets, in the order of the records. The *cold* part holds the records: for each
+//! bucket the lengths of its names (one octet each), then for each its set number (three octets) and the name. A
+//! look-up reads one bucket, and the records only when a fingerprint fits; there it compares the name itself, so that
+//! no collision of hashes can block a name that is not listed. docs/decisions/0011 has the numbers.
 
 use std::{fs::File, os::unix::fs::FileExt};
 
@@ -46,8 +46,8 @@ fn fingerprint(hash: u64) -> u16 {
     (hash as u16).max(1)
 }
 
-/// Writes both parts. `rows` come in ascending order of their hashes; `None` when the records exceed what four octets can
-/// point to.
+/// Writes both parts. `rows` come in ascending order of their hashes; `None` when the records exceed what four octets
+/// can point to.
 pub(crate) fn write<'a>(
     buckets: u32,
     rows: impl IntoIterator<Item = Row<'a>>,

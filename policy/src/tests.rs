@@ -405,3 +405,57 @@ fn policy_for_trying_out_blocks_by_list_and_nothing_else() {
         assert_eq!(decide(&compiled, name, at(NOW)).action, Action::Allow, "{name}");
     }
 }
+
+/// A policy with something in every section.
+fn everything() -> Vec<u8> {
+    let policy = "version = 1\nallow = [\"good.bad.example\"]\n\
+        [list.a]\nfile = \"a\"\nformat = \"adblock\"\ncategory = \"adult\"\n\
+        [list.b]\nfile = \"b\"\nformat = \"addresses\"\ncategory = \"bypass\"\n\
+        [list.c]\nfile = \"c\"\nformat = \"hashed\"\nkey_file = \"k\"\ncategory = \"csam\"\n";
+    let policy = Policy::parse(policy).unwrap();
+    let names = (0..200).map(|n| format!("||n{n}.example^\n")).collect::<String>();
+    let texts = [names + "||bad.example^\n/^xx[0-9]+\\.test$/\n", "192.0.2.0/24\n".into(), "ab".repeat(32)];
+    let editions: Vec<Edition> = policy
+        .lists
+        .iter()
+        .zip(&texts)
+        .map(|(list, text)| Edition::parse_parts(list, &[(list.format, text.as_bytes())], Some([1; 32])).unwrap())
+        .collect();
+    compile(&policy, &editions, &mut |_| ()).unwrap()
+}
+
+proptest::proptest! {
+    /// Digests keep out accidents, not authors: a file whose digests are right and whose content is not must be refused
+    /// or give verdicts, and never end the process.
+    #[test]
+    fn crafted_file_is_refused_or_gives_verdicts(
+        section in 0usize..7,
+        changes in proptest::collection::vec((proptest::prelude::any::<usize>(), proptest::prelude::any::<u8>()), 1..30),
+        cut in proptest::option::of(proptest::prelude::any::<usize>()),
+    ) {
+        use crate::file::{self, Checked, Section};
+        let all = [
+            Section::Hot, Section::Cold, Section::Sets, Section::Meta, Section::Hashed, Section::Addresses, Section::Lines,
+        ];
+        let checked = Checked::from_bytes(everything()).unwrap();
+        let mut sections = all.map(|section| checked.section(section).to_vec());
+        let changed = &mut sections[section];
+        for (at, octet) in changes {
+            let at = at % changed.len();
+            changed[at] = octet;
+        }
+        if let Some(cut) = cut {
+            changed.truncate(cut % changed.len());
+        }
+        if let Ok(compiled) = Compiled::from_bytes(file::write(1, sections)) {
+            let view = compiled.view(GroupId(0), at(NOW));
+            for name in ["n7.example", "www.bad.example", "good.bad.example", "xx7.test", "other.example", "www.google.com"] {
+                let wire = Name::parse(name).unwrap().wire();
+                let verdict = compiled.decide(&wire, &view);
+                compiled.block_text(&verdict.reason);
+                proptest::prop_assert_eq!(compiled.explain(&wire, GroupId(0), at(NOW)).rule, verdict.reason.rule);
+            }
+            compiled.decide_address("192.0.2.1".parse().unwrap(), &view);
+        }
+    }
+}

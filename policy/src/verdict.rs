@@ -10,7 +10,8 @@ pub struct GroupId(pub u16);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct Category(pub u8);
 
-/// The time a verdict is asked for. A router without a battery does not know it at boot, and nothing unlocks because of that.
+/// The time a verdict is asked for. A router without a battery does not know it at boot, and nothing unlocks because of
+/// that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
     /// The clock is set.

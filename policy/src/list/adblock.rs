@@ -3,8 +3,8 @@
 use super::{Edition, Kind, Refusal, lines};
 use crate::{atom::Scope, pattern};
 
-/// Modifiers that leave a rule saying the whole name. Others limit it to parts of a page or to some clients; to take such
-/// a rule without its limit would be to widen it.
+/// Modifiers that leave a rule saying the whole name. Others limit it to parts of a page or to some clients; to take
+/// such a rule without its limit would be to widen it.
 const WHOLE: [&str; 5] = ["all", "document", "doc", "popup", "important"];
 /// Answers of `$dnsrewrite` that only say no.
 const NOTHING: [&str; 12] = [

@@ -19,7 +19,8 @@ fn list(format: Format) -> List {
     }
 }
 
-/// Entries as `+name` listed, `!` important, `-` spared, `|` stopped; `=` before exact ones, `*.` before those for what is below.
+/// Entries as `+name` listed, `!` important, `-` spared, `|` stopped; `=` before exact ones, `*.` before those for what
+/// is below.
 fn entries(edition: &Edition) -> Vec<String> {
     let entry = |(name, entry): (&[u8], Entry)| {
         let kind = match entry.kind {

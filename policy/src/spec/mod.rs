@@ -181,8 +181,8 @@ impl Spec {
         spec
     }
 
-    /// A policy that blocks these categories by these files, with nothing else in it: for trying out, without safe search
-    /// or signals.
+    /// A policy that blocks these categories by these files, with nothing else in it: for trying out, without safe
+    /// search or signals.
     pub fn blocking<'a>(blocks: impl IntoIterator<Item = (&'a str, &'a Path)>) -> Self {
         let field = |value: &str, path: &str| Field { value: value.to_owned(), path: path.to_owned(), line: 0 };
         let mut spec = Self { engines: Some(Vec::new()), ..Self::default() };
