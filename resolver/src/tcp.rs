@@ -59,13 +59,9 @@ async fn connection(shared: &Arc<Shared>, stream: tokio::net::TcpStream, asker: 
     let mut under_way = FuturesUnordered::new();
     loop {
         tokio::select! {
-            // The stream is looked at even when no more messages are taken: it also writes.
-            message = messages.next() => match message {
-                Some(Ok(message)) if under_way.len() < PIPELINED => under_way.push(shared.message(asker, message.into_parts().0)),
-                Some(Ok(_)) => {
-                    shared.tally.count(Count::OverLimit);
-                    return;
-                }
+            // The stream also writes when it is looked at; while enough is under way, both wait for that.
+            message = messages.next(), if under_way.len() < PIPELINED => match message {
+                Some(Ok(message)) => under_way.push(shared.message(asker, message.into_parts().0)),
                 // Half a connection closed: what is under way is still answered below.
                 None if !under_way.is_empty() => {
                     while let Some(reply) = under_way.next().await {
