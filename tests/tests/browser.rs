@@ -142,3 +142,26 @@ fn browser_is_led_to_the_portal_and_reaches_the_page_it_wanted() {
         browser.end().await;
     });
 }
+
+#[test]
+fn browser_shows_why_a_page_is_blocked_and_how_to_object() {
+    let lab = Lab::start(Options::default()).unwrap_or_else(|problem| panic!("{problem}"));
+    let guest = lab.guest("guest1");
+    guest.join_and_accept().unwrap();
+    run(async {
+        let browser = Browser::start(&guest).await;
+        browser.client.goto("http://casino.example/").await.unwrap();
+        browser.wait_for("casino.example", Duration::from_secs(10)).await;
+        browser.screenshot("blocked-page").await;
+        let page = browser.client.source().await.unwrap();
+        assert!(page.contains("wifi@tirana.example"), "nobody to object to: {page}");
+        assert!(!page.contains(REAL_PAGE), "{page}");
+        // The control: the same browser opens what is not blocked.
+        browser.client.goto("http://news.example.org/").await.unwrap();
+        browser.wait_for(REAL_PAGE, Duration::from_secs(10)).await;
+        browser.client.goto(&format!("http://{}/", sheshi_tests::plan::PORTAL)).await.unwrap();
+        browser.wait_for("/leave", Duration::from_secs(10)).await;
+        browser.screenshot("portal-status").await;
+        browser.end().await;
+    });
+}
