@@ -17,7 +17,7 @@ use crate::{
     guest::Guest,
     inside::{
         FirstWord, load_options,
-        processes::{own_program, search_path},
+        processes::{check_programs, own_program, search_path},
     },
     options::{GatewayKind, Options},
     place::Place,
@@ -72,6 +72,7 @@ impl Lab {
         let text =
             serde_json::to_vec_pretty(&options).map_err(std::io::Error::from).doing(|| "writing lab.json".into())?;
         fs::write(folder.join("lab.json"), text).doing(|| format!("writing {}/lab.json", folder.display()))?;
+        check_programs()?;
         let log = fs::File::create(folder.join("log/lab.log"))
             .doing(|| format!("writing {}/log/lab.log", folder.display()))?;
         let mut first = Command::new(own_program("sheshi-lab")?)

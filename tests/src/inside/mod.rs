@@ -115,13 +115,12 @@ pub(crate) fn forbidden(errno: Errno) -> LabError {
         .map(|(name, _, allowing)| format!("sudo sysctl -w {}={allowing}", name.replace('/', ".")))
         .collect();
     let way_out = if hints.is_empty() {
-        "in a container, allow user namespaces (a seccomp or AppArmor profile may forbid them), or run the lab as root"
-            .to_owned()
+        "in a container, allow user namespaces (a seccomp or AppArmor profile may forbid them)".to_owned()
     } else {
-        format!("switch them on with `{}`, or run the lab as root outside a container", hints.join(" && "))
+        format!("switch them on with `{}`", hints.join(" && "))
     };
     LabError::NamespacesForbidden(format!(
-        "this machine gives no namespaces to this account ({}): {way_out}",
+        "this machine gives no namespaces to this account ({}): {way_out}, or do without: `sudo sheshi-lab up --root`",
         errno.desc()
     ))
 }

@@ -46,6 +46,23 @@ pub(crate) fn own_program(name: &str) -> Result<PathBuf, LabError> {
     })
 }
 
+/// Programs of others that the lab runs, with the package that has them on Debian and Ubuntu.
+const PROGRAMS: [(&str, &str); 4] =
+    [("ip", "iproute2"), ("nft", "nftables"), ("dnsmasq", "dnsmasq-base"), ("udhcpc", "udhcpc")];
+
+/// Finds out whether all programs of others are there, before anything is set up.
+pub(crate) fn check_programs() -> Result<(), LabError> {
+    let path = search_path();
+    let is_there = |name: &str| env::split_paths(&path).any(|folder| folder.join(name).is_file());
+    match PROGRAMS.iter().find(|(name, _)| !is_there(name)) {
+        Some((name, package)) => Err(LabError::Missing {
+            program: (*name).into(),
+            hint: format!("install it with `sudo apt-get install {package}`"),
+        }),
+        None => Ok(()),
+    }
+}
+
 /// Makes all processes known, and returns those to start now, in order.
 pub(crate) fn add(supervisor: &Supervisor, options: &Options, folder: &Path) -> Result<Vec<String>, LabError> {
     let own = env::current_exe().doing(|| "finding the lab's own program".into())?;
