@@ -8,6 +8,7 @@ use crate::{
     atom::Atom,
     file::{Checked, LoadError, Section},
     hashed::Hashes,
+    memo::{Memo, Record},
     meta::{Meta, Target},
     name::Folded,
     network,
@@ -25,6 +26,8 @@ pub struct Compiled {
     pub(crate) sets: Sets,
     patterns: Patterns,
     hashes: Hashes,
+    /// Names lately found to be on no hashed list: to find that out costs two digests a label.
+    unhashed: Option<Memo>,
 }
 
 impl fmt::Debug for Compiled {
@@ -62,7 +65,8 @@ impl Compiled {
         let sets = Sets::read(file.section(Section::Sets)).ok_or_else(|| part("sets"))?;
         let patterns = Patterns::new(&meta.patterns).ok_or_else(|| part("patterns"))?;
         let hashes = Hashes::new(&meta.hashed).ok_or_else(|| part("hashed lists"))?;
-        Ok(Self { file, meta, sets, patterns, hashes })
+        let unhashed = (!hashes.is_empty()).then(Memo::new);
+        Ok(Self { file, meta, sets, patterns, hashes, unhashed })
     }
 
     /// The policy's running number.
@@ -197,8 +201,19 @@ impl Compiled {
             let mut space = [0; 256];
             self.patterns.matches(name.text(&mut space), |number, atom| found(atom, Place::Pattern(number)));
         }
-        if !self.hashes.is_empty() {
-            self.hashes.matches(self.file.section(Section::Hashed), name, |atom| found(atom, Place::Hashed));
+        if let Some(unhashed) = &self.unhashed {
+            let hash = (1..=name.count()).fold(self.meta.key, |hash, count| name.extend_hash(hash, count));
+            if unhashed.get(hash, name.all()).is_some() {
+                return;
+            }
+            let mut hashed = false;
+            self.hashes.matches(self.file.section(Section::Hashed), name, |atom| {
+                hashed = true;
+                found(atom, Place::Hashed);
+            });
+            if !hashed {
+                unhashed.put(hash, name.all(), Record { set: 0, bucket: 0, place: 0 });
+            }
         }
     }
 

@@ -1,4 +1,5 @@
-//! Records that were read from the file lately, so that a name asked again costs no system call.
+//! What was found out about names lately and is dear to find out again: records read from the file, and that a name is
+//! on no hashed list.
 //!
 //! A fixed number of places; a record has one place, and the last one written stays. Readers never wait: each place is
 //! guarded by a number that is odd while somebody writes (a sequence lock), and the name itself is compared.

@@ -272,7 +272,9 @@ category = "csam"
         ("example", Rule::Default),
         ("n500.example", Rule::Default),
     ] {
+        // Twice: the second time from what was kept of the first.
         assert_eq!(self::rule(&compiled, name), rule, "{name}");
+        assert_eq!(self::rule(&compiled, name), rule, "{name} again");
     }
     let verdict = decide(&compiled, "bad.example", at(NOW));
     assert_eq!(verdict.action, Action::Block(BlockAnswer::BlockPage));
