@@ -182,26 +182,6 @@ impl Handle {
     }
 }
 
-impl Handle {
-    /// Sets the process's metrics to what has been done so far: `sheshi_dns_NAME_total` for each count of [`Stats`], gauges for what
-    /// is so now. Labels name categories, never clients or names.
-    pub fn publish(&self) {
-        let stats = self.stats();
-        for (name, count) in stats.counts() {
-            metrics::counter!(format!("sheshi_dns_{name}_total")).absolute(count);
-        }
-        let snapshot = self.shared.core.views.current(self.shared.time.seconds());
-        for (category, count) in &stats.blocked_by_category {
-            metrics::counter!("sheshi_dns_blocked_by_category_total", "category" => category.to_string())
-                .absolute(*count);
-        }
-        metrics::gauge!("sheshi_dns_cache_bytes").set(stats.cache_bytes as f64);
-        metrics::gauge!("sheshi_dns_waiting").set(stats.waiting as f64);
-        metrics::gauge!("sheshi_dns_connections").set(stats.connections as f64);
-        metrics::gauge!("sheshi_dns_policy_generation").set(snapshot.compiled.generation() as f64);
-    }
-}
-
 impl Drop for Handle {
     fn drop(&mut self) {
         self.shared.stopped.store(true, Relaxed);

@@ -40,11 +40,6 @@ macro_rules! counts {
             fn add(&mut self, tally: &Tally) {
                 $(self.$name += tally.counts[Count::$variant as usize].load(Relaxed);)*
             }
-
-            /// Names and values of the plain counts, for metrics.
-            pub fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
-                [$((stringify!($name), self.$name)),*].into_iter()
-            }
         }
     };
 }
