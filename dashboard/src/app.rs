@@ -1,0 +1,125 @@
+//! The dashboard as a whole: what is opened once and shared by all requests.
+
+use std::{fs, future::Future, os::unix::fs::PermissionsExt, sync::Arc};
+
+use tokio::{
+    net::TcpListener,
+    sync::{Mutex, Semaphore},
+};
+
+use crate::{
+    Error, Settings,
+    audit::Deed,
+    publish::{Places, Shelf},
+    secret::{self},
+    serve,
+    store::{CodeUse, Store},
+};
+
+/// Gives the time, in Unix seconds.
+pub(crate) type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// What all requests share.
+pub(crate) struct App {
+    pub(crate) settings: Settings,
+    pub(crate) store: Store,
+    pub(crate) places: Places,
+    pub(crate) shelf: Shelf,
+    /// Held while a policy is compiled: one at a time.
+    pub(crate) compiling: Mutex<()>,
+    /// Passwords being hashed at once: each takes 19 MiB and a core.
+    pub(crate) hashing: Semaphore,
+    clock: Clock,
+}
+
+/// The city's server.
+#[derive(Clone)]
+pub struct Dashboard(pub(crate) Arc<App>);
+
+impl std::fmt::Debug for Dashboard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dashboard").field("settings", &self.0.settings).finish_non_exhaustive()
+    }
+}
+
+impl App {
+    pub(crate) fn now(&self) -> i64 {
+        (self.clock)()
+    }
+}
+
+impl Dashboard {
+    /// Opens the data folder, making it when missing.
+    ///
+    /// # Errors
+    /// When a setting is unsafe, or the folder or its database cannot be used.
+    pub fn open(settings: Settings) -> Result<Self, Error> {
+        Self::open_at(settings, Arc::new(|| jiff::Timestamp::now().as_second()))
+    }
+
+    pub(crate) fn open_at(settings: Settings, clock: Clock) -> Result<Self, Error> {
+        settings.check()?;
+        let data = &settings.data;
+        fs::create_dir_all(data).map_err(Error::file("making the folder", data))?;
+        // Sessions, passwords' hashes and policies are nobody else's.
+        fs::set_permissions(data, fs::Permissions::from_mode(0o700))
+            .map_err(Error::file("setting the mode of", data))?;
+        let store = Store::open(data)?;
+        let places = Places::open(data, settings.lists.clone().unwrap_or_else(|| data.join("lists")))?;
+        Ok(Self(Arc::new(App {
+            settings,
+            store,
+            places,
+            shelf: Shelf::default(),
+            compiling: Mutex::new(()),
+            hashing: Semaphore::new(2),
+            clock,
+        })))
+    }
+
+    /// A new one-time code for the first owner; `None` when there is an owner.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn owner_code(&self) -> Result<Option<String>, Error> {
+        if self.0.store.has_owner().await? {
+            return Ok(None);
+        }
+        let code = secret::code()?;
+        self.0.store.add_code(secret::code_hash(&code), CodeUse::Owner, self.0.now(), None).await?;
+        Ok(Some(code))
+    }
+
+    /// A new one-time code with which a person sets a password, made at the console; `None` when nobody has this name.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn password_code(&self, name: &str) -> Result<Option<String>, Error> {
+        let Some(account) = self.0.store.account_named(name).await? else { return Ok(None) };
+        let code = secret::code()?;
+        let deed = Deed::new("console", "code-made", account.name);
+        self.0.store.add_code(secret::code_hash(&code), CodeUse::Account(account.id), self.0.now(), Some(deed)).await?;
+        Ok(Some(code))
+    }
+
+    /// Follows the audit log's chain: how many entries there are and the head, in hexadecimal.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or an entry does not fit the one before.
+    pub async fn check_audit(&self) -> Result<(i64, String), Error> {
+        let chain = self.0.store.audit_check().await?;
+        match chain.broken {
+            None => Ok((chain.count, hex::encode(chain.head))),
+            Some(number) => Err(Error::Database {
+                doing: "following the audit log",
+                why: format!("entry {number} does not fit the one before: the log was changed from outside"),
+            }),
+        }
+    }
+
+    /// Serves until `shutdown`, then lets answers under way end.
+    pub async fn serve(&self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+        self.0.places.clear();
+        serve::serve(self.0.clone(), listener, shutdown).await;
+    }
+}
