@@ -2,6 +2,7 @@
 //! network in step until it is told to stop. Whatever fails here leaves the firewall as the guard holds it.
 
 use std::{
+    collections::HashSet,
     net::{IpAddr, SocketAddr},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
@@ -42,6 +43,7 @@ const ROUND: Duration = Duration::from_secs(5);
 /// `sheshi gateway`.
 pub fn run(path: &Path) -> Result<(), Failure> {
     let config = config::load(path)?;
+    resolve::raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(failed)?;
     runtime.block_on(serve(config))
 }
@@ -435,6 +437,9 @@ impl Gateway {
                 None
             }
         };
+        if guard.is_none() {
+            self.readmit().await;
+        }
         self.find("guard", guard);
         let routes = self.network.default_routes().await.unwrap_or((false, false));
         let uplink = routes.0 || routes.1;
@@ -450,6 +455,28 @@ impl Gateway {
         self.find("leases", plan::pool_trouble(used, size));
         if self.config.metrics.is_some() {
             metrics::note(&self.status().await);
+        }
+    }
+
+    /// Rules that somebody flushed while the guard was away took the admitted with them; their sessions are here.
+    async fn readmit(&self) {
+        let Ok(kernel) = gate::ask(&self.guard, Guard::guests).await else { return };
+        let kernel: HashSet<(Mac, IpAddr)> = kernel.into_iter().map(|guest| (guest.mac, guest.address)).collect();
+        for session in self.portal.sessions() {
+            let (mac, left) = (session.mac, session.left);
+            let lost: Vec<_> =
+                session.addresses.into_iter().filter(|address| !kernel.contains(&(mac, *address))).collect();
+            // What is about to expire may be gone from the kernel a moment earlier.
+            if lost.is_empty() || left < ROUND {
+                continue;
+            }
+            if let Err(error) = gate::ask(&self.guard, move |guard| guard.admit(mac, &lost, left)).await {
+                tracing::warn!("a guest whom the kernel has lost was not admitted again: {error}");
+            }
+            // Whoever was expelled meanwhile must not be back in by this.
+            if !self.portal.sessions().iter().any(|session| session.mac == mac) {
+                let _ = gate::ask(&self.guard, move |guard| guard.expel(mac)).await;
+            }
         }
     }
 

@@ -10,7 +10,9 @@ use sheshi::{
 };
 
 fn main() -> ExitCode {
-    let log = tracing_subscriber::EnvFilter::try_from_env("SHESHI_LOG").unwrap_or_else(|_| "info".into());
+    // hickory's warnings print names that guests asked for: they may not reach a log that is kept.
+    let log = tracing_subscriber::EnvFilter::try_from_env("SHESHI_LOG")
+        .unwrap_or_else(|_| "info,hickory_net=off,hickory_proto=off,hickory_server=off".into());
     let terminal = std::io::stderr().is_terminal();
     let format = tracing_subscriber::fmt().with_env_filter(log).with_writer(std::io::stderr).with_target(false);
     // Under systemd the journal keeps the time.

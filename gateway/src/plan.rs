@@ -93,8 +93,7 @@ pub fn plan(config: &Config, seen: &Seen, policy: Option<(u64, Vec<Network>)>) -
     let ipv6 = ipv6_mode(config.network.ipv6, &v6, seen, &mut troubles);
     let (generation, block) = policy.unwrap_or_default();
     let side = |address: IpAddr, prefix| -> Option<Side> {
-        let network = sheshi_policy::Network::new(address, prefix)?;
-        Some(Side { network: Network::new(network.address(), prefix)?, gateway: address })
+        Some(Side { network: Network::new(address, prefix)?, gateway: address })
     };
     let guest_v4 = v4.filter(|range| range.pool().is_some()).and_then(|range| side(range.address.into(), range.prefix));
     let guest_v6: Vec<_> = v6.iter().filter_map(|range| side(range.address.into(), range.prefix)).collect();

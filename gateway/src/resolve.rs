@@ -20,6 +20,16 @@ use crate::{
 /// Where strangers' queries are sent by the firewall.
 const STRANGER_PORT: u16 = 5300;
 
+/// A question under way holds up to two sockets, and systems start programs with 1024 at most: we take what we may have.
+pub fn raise_open_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard.min(65_536).max(soft), hard)
+    {
+        tracing::warn!("only {soft} files may be open at a time: {error}");
+    }
+}
+
 fn clock() -> Clock {
     Arc::new(|| SystemClock.moment())
 }
@@ -64,6 +74,7 @@ fn contact_uri(contact: &str) -> String {
 
 /// `sheshi resolve`.
 pub fn run(args: &ResolveArgs) -> Result<(), Failure> {
+    raise_open_files();
     let compiled = match (&args.policy, &args.compiled) {
         (Some(policy), _) => Compiled::from_bytes(generations::build(policy, &mut progress())?).map_err(failed)?,
         (_, Some(compiled)) => Compiled::load(compiled).map_err(|error| Failure::Refused(error.to_string()))?,
