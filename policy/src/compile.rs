@@ -178,7 +178,7 @@ fn order_info(order: &crate::policy::Order, category: Category) -> ListInfo {
         name: order.number.clone(),
         order: true,
         category: Some(category),
-        edition: order.from.to_string().split('T').next().unwrap_or_default().into(),
+        edition: order.day.clone(),
         digest: "".into(),
         entries: order.names.len() as u32,
         refused: Vec::new(),

@@ -147,6 +147,8 @@ pub(crate) struct Order {
     pub(crate) number: Box<str>,
     pub(crate) body: Box<str>,
     pub(crate) basis: Box<str>,
+    /// The day it is dated, as the letter says: in another time zone it would be another.
+    pub(crate) day: Box<str>,
     pub(crate) from: Timestamp,
     pub(crate) until: Option<Timestamp>,
 }

@@ -130,6 +130,9 @@ until = 2027-01-01
         let verdict = decide(&compiled, name, at(NOW));
         assert_eq!((verdict.reason.rule, verdict.is_block()), (expected, block), "{name}");
     }
+    // Dated as the letter says, although that day began on the eve in Greenwich.
+    let order = compiled.lists().iter().find(|list| list.order).unwrap();
+    assert_eq!(&*order.edition, "2026-01-01");
     // While the time is unknown: no exception, every order.
     assert_eq!(decide(&compiled, "excepted.example", Moment::Unknown).reason.rule, Rule::Deny);
     assert_eq!(decide(&compiled, "ordered.example", Moment::Unknown).reason.rule, Rule::Order);

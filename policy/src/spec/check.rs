@@ -404,7 +404,8 @@ impl Spec {
             {
                 problems.push(field.problem("is before the order's date", "write the day on which the order ends"));
             }
-            let (Some(number), Some(body), Some(basis), Some(from)) = (&order.number, &order.body, &order.basis, from)
+            let (Some(number), Some(body), Some(basis), Some(date), Some(from)) =
+                (&order.number, &order.body, &order.basis, &order.date, from)
             else {
                 continue;
             };
@@ -413,6 +414,7 @@ impl Spec {
                 number: number.value.as_str().into(),
                 body: body.value.as_str().into(),
                 basis: basis.value.as_str().into(),
+                day: date.value.chars().take("2026-01-01".len()).collect(),
                 from,
                 until,
             });
