@@ -85,7 +85,11 @@ fn leave_and_wait(folder: &Path) -> Result<i32, LabError> {
         let maps =
             [("setgroups", "deny".to_owned()), ("uid_map", format!("0 {uid} 1")), ("gid_map", format!("0 {gid} 1"))];
         for (file, text) in maps {
-            fs::write(format!("/proc/self/{file}"), text).doing(|| format!("writing /proc/self/{file}"))?;
+            // AppArmor's restriction lets us have the namespace, but no rights in it: that shows here at the latest.
+            fs::write(format!("/proc/self/{file}"), text).map_err(|problem| match problem.kind() {
+                io::ErrorKind::PermissionDenied => forbidden(Errno::EPERM),
+                _ => LabError::System { doing: format!("writing /proc/self/{file}"), source: problem },
+            })?;
         }
     }
     let program = std::env::current_exe().doing(|| "finding the lab's own program".into())?;
