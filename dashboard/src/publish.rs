@@ -2,9 +2,13 @@
 //! way changes nothing.
 
 use std::{
+    collections::HashSet,
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use arc_swap::ArcSwapOption;
@@ -29,6 +33,14 @@ pub(crate) struct Places {
     compiled: PathBuf,
     /// Where lists are laid out while a policy is compiled.
     work: PathBuf,
+}
+
+/// How many generations one can go back to.
+const HELD: i64 = 20;
+
+/// Whether one can still go back to this generation.
+pub(crate) fn is_held(number: i64, newest: i64) -> bool {
+    number > newest - HELD
 }
 
 /// What a list gave to a compiled policy.
@@ -88,6 +100,28 @@ impl Places {
         Ok(places)
     }
 
+    /// Removes the inputs and compiled files of all but the newest generations, and those that no generation came of: a
+    /// city's lists are large and change daily. Held while nothing is compiled.
+    pub(crate) fn sweep(&self, generations: &[GenerationRow]) {
+        let newest = generations.iter().map(|row| row.number).max().unwrap_or(0);
+        let held: Vec<_> = generations.iter().filter(|row| is_held(row.number, newest)).collect();
+        let inputs: HashSet<String> = held
+            .iter()
+            .flat_map(|row| serde_json::from_str::<Vec<Input>>(&row.inputs).unwrap_or_default())
+            .map(|input| input.digest)
+            .collect();
+        let compiled: HashSet<String> = held.iter().map(|row| format!("{}.policy", row.digest)).collect();
+        for (folder, kept) in [(&self.kept, inputs), (&self.compiled, compiled)] {
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                if !entry.file_name().to_str().is_some_and(|name| kept.contains(name))
+                    && let Err(error) = fs::remove_file(entry.path())
+                {
+                    tracing::warn!("removing {}: {error}", entry.path().display());
+                }
+            }
+        }
+    }
+
     /// Removes what an interrupted publish left.
     pub(crate) fn clear(&self) {
         let cleared = fs::remove_dir_all(&self.work).and_then(|()| fs::create_dir_all(&self.work));
@@ -132,8 +166,9 @@ impl Places {
             Some(inputs) => inputs,
         };
         // What is compiled is what is kept, whatever happens in the lists folder meanwhile.
-        let folder = self.work.join(format!("{number}"));
-        let _ = fs::remove_dir_all(&folder);
+        // A folder of its own: a request that was given up may still be compiling.
+        static TURN: AtomicU64 = AtomicU64::new(0);
+        let folder = self.work.join(format!("{number}-{}-{}", std::process::id(), TURN.fetch_add(1, Relaxed)));
         fs::create_dir_all(&folder).map_err(Error::file("making the folder", &folder))?;
         let compiled = inputs::lay_out(&inputs, &self.kept, &folder)
             .map_err(Unfit::Failed)

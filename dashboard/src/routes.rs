@@ -14,7 +14,7 @@ use crate::{
     api,
     app::App,
     guard::{self, Grant},
-    pages::{account, audit, explain, fleet, people, policy, sign_in, site},
+    pages::{account, audit, explain, fleet, generation, people, policy, sign_in, site},
     role::Role::{self, Certifier, Operator, Owner, Policy, Viewer},
 };
 
@@ -79,8 +79,8 @@ pub(crate) fn table() -> Vec<Route> {
         write("/policy/draft", WRITES, TEXT, post(policy::draft)),
         write("/policy/discard", WRITES, TEXT, post(policy::discard)),
         write("/policy/publish", WRITES, TEXT, post(policy::publish)),
-        read("/policy/{number}", READS, get(policy::generation)),
-        write("/policy/{number}/again", WRITES, FORM, post(policy::again)),
+        read("/policy/{number}", READS, get(generation::page)),
+        write("/policy/{number}/again", WRITES, FORM, post(generation::again)),
         read("/explain", READS, get(explain::page)),
         read("/people", OWNS, get(people::page)),
         write("/people", OWNS, FORM, post(people::add)),

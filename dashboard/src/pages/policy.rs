@@ -5,7 +5,7 @@ use std::{sync::Arc, time::UNIX_EPOCH};
 use askama::Template;
 use axum::{
     Form,
-    extract::{Extension, Path, State},
+    extract::{Extension, State},
     response::{IntoResponse, Response},
 };
 use hyper::StatusCode;
@@ -15,7 +15,7 @@ use crate::{
     app::App,
     guard::Visitor,
     inputs::Input,
-    publish::{Entry, ListFigures, Unfit},
+    publish::{Entry, ListFigures, Unfit, is_held},
     secret,
     store::{Draft, GenerationRow},
     time::{self, When},
@@ -70,17 +70,17 @@ struct Shown {
 }
 
 /// A list against the same list of the newest generation.
-struct Change {
-    name: String,
-    category: String,
-    edition: String,
-    entries: String,
-    refused: String,
+pub(super) struct Change {
+    pub(super) name: String,
+    pub(super) category: String,
+    pub(super) edition: String,
+    pub(super) entries: String,
+    pub(super) refused: String,
     /// How many entries more or fewer, signed; empty for a new list.
-    change: String,
+    pub(super) change: String,
     /// `same`, `new`, `gone`, `grown`, `shrunk`.
-    kind: &'static str,
-    age: String,
+    pub(super) kind: &'static str,
+    pub(super) age: String,
 }
 
 struct Line {
@@ -90,6 +90,8 @@ struct Line {
     note: String,
     when: When,
     newest: bool,
+    /// Whether one can go back to it.
+    back: bool,
 }
 
 #[derive(Deserialize)]
@@ -120,6 +122,7 @@ fn line(app: &App, words: &Words, row: &GenerationRow, newest: i64) -> Line {
         note: row.note.clone(),
         when: view::when(app, words, row.at),
         newest: row.number == newest,
+        back: row.number != newest && is_held(row.number, newest),
     }
 }
 
@@ -182,7 +185,7 @@ pub(crate) async fn page(State(app): State<Arc<App>>, Extension(visitor): Extens
 }
 
 /// How each list changes from the newest generation to what was compiled.
-fn changes(app: &App, words: &Words, old: &[ListFigures], new: &[ListFigures]) -> Vec<Change> {
+pub(super) fn changes(app: &App, words: &Words, old: &[ListFigures], new: &[ListFigures]) -> Vec<Change> {
     let now = app.now();
     let change = |list: &ListFigures, kind, change: String| Change {
         name: list.name.clone(),
@@ -256,7 +259,9 @@ async fn checked(app: &Arc<App>, visitor: &Visitor, text: &str) -> Result<Outcom
     let _turn = app.compiling.lock().await;
     let newest = app.store.newest_generation().await?;
     let next = newest.as_ref().map_or(0, |row| row.number) + 1;
-    match make(app, text.to_owned(), next, None).await {
+    let made = make(app, text.to_owned(), next, None).await;
+    app.places.sweep(&app.store.generations().await?);
+    match made {
         Err(why) => unfit(text, why),
         Ok(made) => {
             let old: Vec<ListFigures> =
@@ -345,7 +350,13 @@ pub(crate) async fn publish(
 }
 
 /// Compiles and publishes. What fails changes nothing.
-async fn finish(app: &Arc<App>, visitor: &Visitor, entry: Entry, kept: Option<Vec<Input>>, base: String) -> Answer {
+pub(super) async fn finish(
+    app: &Arc<App>,
+    visitor: &Visitor,
+    entry: Entry,
+    kept: Option<Vec<Input>>,
+    base: String,
+) -> Answer {
     let turn = app.compiling.lock().await;
     let next = app.store.newest_generation().await?.map_or(0, |row| row.number) + 1;
     let text = entry.text.clone();
@@ -360,87 +371,12 @@ async fn finish(app: &Arc<App>, visitor: &Visitor, entry: Entry, kept: Option<Ve
             if !app.places.publish(&app.store, made, entry, next).await? {
                 return Ok(StatusCode::CONFLICT.into_response());
             }
+            app.places.sweep(&app.store.generations().await?);
             drop(turn);
             app.shelf.newest(&app.store, &app.places).await?;
             Ok(view::see_other(&format!("/policy/{next}")))
         }
     }
-}
-
-#[derive(Template)]
-#[template(path = "generation.html")]
-struct GenerationPage {
-    frame: Frame,
-    number: i64,
-    newest: i64,
-    digest: String,
-    who: String,
-    note: String,
-    when: When,
-    text: String,
-    lists: Vec<Change>,
-    /// Gateways that said last that they run it, and gateways let in.
-    running: (usize, usize),
-    may_write: bool,
-}
-
-pub(crate) async fn generation(
-    State(app): State<Arc<App>>,
-    Extension(visitor): Extension<Visitor>,
-    Path(number): Path<i64>,
-) -> Answer {
-    let words = visitor.words;
-    let generations = app.store.generations().await?;
-    let Some(row) = generations.iter().find(|row| row.number == number) else {
-        return Ok(StatusCode::NOT_FOUND.into_response());
-    };
-    let figures = |row: &GenerationRow| -> Vec<ListFigures> { serde_json::from_str(&row.lists).unwrap_or_default() };
-    let before = generations.iter().find(|other| other.number == number - 1).map(figures).unwrap_or_default();
-    let gateways = app.store.gateways().await?;
-    let admitted = gateways.iter().filter(|gateway| gateway.state == crate::store::State::Approved);
-    let runs = admitted.clone().filter(|gateway| {
-        let report = gateway.report.as_deref().and_then(|report| serde_json::from_str(report).ok());
-        report.and_then(|report: crate::wire::Report| report.policy).is_some_and(|policy| policy.digest == row.digest)
-    });
-    let frame = Frame::new(&visitor, "/policy");
-    let page = GenerationPage {
-        may_write: frame.may("/policy/{number}/again"),
-        frame,
-        number,
-        newest: generations.first().map_or(0, |row| row.number),
-        digest: row.digest.clone(),
-        who: row.who.clone(),
-        note: row.note.clone(),
-        when: view::when(&app, words, row.at),
-        text: row.text.clone(),
-        lists: changes(&app, words, &before, &figures(row)),
-        running: (runs.count(), admitted.count()),
-    };
-    Ok(view::page(StatusCode::OK, words, &page))
-}
-
-/// Publishes an earlier generation as a newer one: its text, with the lists as they were then.
-pub(crate) async fn again(
-    State(app): State<Arc<App>>,
-    Extension(visitor): Extension<Visitor>,
-    Path(number): Path<i64>,
-) -> Answer {
-    let Some(row) = app.store.generation(number).await? else { return Ok(StatusCode::NOT_FOUND.into_response()) };
-    let inputs: Vec<Input> = match serde_json::from_str(&row.inputs) {
-        Ok(inputs) => inputs,
-        Err(error) => {
-            let why = format!("generation {number}: {error}");
-            return Err(crate::Error::Database { doing: "reading the inputs of a generation", why }.into());
-        }
-    };
-    let entry = Entry {
-        text: row.text,
-        note: fill(&visitor.words.policy.again_note, &[("n", &number.to_string())]),
-        who: visitor.name(),
-        at: app.now(),
-        keep_draft: true,
-    };
-    finish(&app, &visitor, entry, Some(inputs), String::new()).await
 }
 
 #[cfg(test)]

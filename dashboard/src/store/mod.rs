@@ -6,6 +6,7 @@ mod audit;
 mod gateways;
 mod migrate;
 mod policies;
+mod sessions;
 
 use std::{
     fs,
@@ -19,9 +20,10 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use crate::{Error, audit::Deed};
 
-pub(crate) use accounts::{Account, CodeUse, Session};
+pub(crate) use accounts::{Account, CodeUse};
 pub(crate) use gateways::{Claim, GatewayRow, HourRow, Presented, Presenting, State};
 pub(crate) use policies::{Draft, GenerationRow};
+pub(crate) use sessions::Session;
 
 /// The database. Cheap to clone.
 #[derive(Clone)]

@@ -155,6 +155,27 @@ async fn one_click_back_publishes_the_old_text_with_the_old_lists_as_a_newer_num
 }
 
 #[tokio::test]
+async fn twenty_generations_can_be_gone_back_to_and_the_disk_does_not_fill() {
+    let house = House::new();
+    let mut ana = house.owner().await;
+    for n in 1..=22 {
+        fs::write(house.lists().join("adult.txt"), format!("name{n}.example\n")).unwrap();
+        assert_eq!(publish(&mut ana, POLICY).await.location(), format!("/policy/{n}"));
+    }
+    assert_eq!((files(&house, "policies").len(), files(&house, "lists-kept").len()), (20, 20));
+    let page = ana.get("/policy").await;
+    assert!(page.text.contains("/policy/3/again") && !page.text.contains("/policy/2/again"));
+    assert_eq!(ana.post("/policy/2/again", &[]).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(ana.get("/policy/2").await.status, StatusCode::OK, "what it said is forgotten");
+    assert_eq!(ana.post("/policy/3/again", &[]).await.location(), "/policy/23");
+    assert!(ana.get("/explain?name=name3.example").await.text.contains("Blocked"));
+    // Checking alone leaves nothing behind.
+    fs::write(house.lists().join("adult.txt"), "never-published.example\n").unwrap();
+    ana.post("/policy/check", &[("text", POLICY)]).await;
+    assert!(files(&house, "lists-kept").len() <= 20);
+}
+
+#[tokio::test]
 async fn kept_list_that_was_damaged_is_not_compiled() {
     let house = House::new();
     let mut ana = house.owner().await;
