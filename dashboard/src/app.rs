@@ -1,6 +1,6 @@
 //! The dashboard as a whole: what is opened once and shared by all requests.
 
-use std::{fs, future::Future, os::unix::fs::PermissionsExt, sync::Arc};
+use std::{fs, future::Future, os::unix::fs::DirBuilderExt, sync::Arc};
 
 use tokio::{
     net::TcpListener,
@@ -60,10 +60,9 @@ impl Dashboard {
     pub(crate) fn open_at(settings: Settings, clock: Clock) -> Result<Self, Error> {
         settings.check()?;
         let data = &settings.data;
-        fs::create_dir_all(data).map_err(Error::file("making the folder", data))?;
-        // Sessions, passwords' hashes and policies are nobody else's.
-        fs::set_permissions(data, fs::Permissions::from_mode(0o700))
-            .map_err(Error::file("setting the mode of", data))?;
+        // What is in it is nobody else's. A folder that is there already keeps its mode: it may be somebody else's, too.
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(data);
+        made.map_err(Error::file("making the folder", data))?;
         let store = Store::open(data)?;
         let places = Places::open(data, settings.lists.clone().unwrap_or_else(|| data.join("lists")))?;
         Ok(Self(Arc::new(App {

@@ -242,6 +242,29 @@ async fn behind_a_proxy_with_a_certificate_the_cookie_is_for_tls_and_this_host_o
 }
 
 #[test]
+fn data_folder_is_for_its_owner_only_and_one_that_was_there_keeps_its_mode() {
+    use std::{fs, os::unix::fs::PermissionsExt};
+    let folder = tempfile::tempdir().unwrap();
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let settings = |data: std::path::PathBuf| crate::Settings {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        data,
+        lists: None,
+        public: None,
+        plain_http: false,
+        zone: jiff::tz::TimeZone::UTC,
+    };
+    let (new, old) = (folder.path().join("new"), folder.path().join("old"));
+    fs::create_dir(&old).unwrap();
+    fs::set_permissions(&old, fs::Permissions::from_mode(0o755)).unwrap();
+    for data in [&new, &old] {
+        crate::Dashboard::open(settings(data.clone())).unwrap();
+        assert_eq!(mode(&data.join("dashboard.sqlite")), 0o600);
+    }
+    assert_eq!((mode(&new), mode(&old)), (0o700, 0o755));
+}
+
+#[test]
 fn passwords_do_not_cross_a_network_unencrypted_by_mistake() {
     let folder = tempfile::tempdir().unwrap();
     let settings = |listen: &str, public: Option<&str>, plain_http| crate::Settings {
