@@ -2,14 +2,17 @@
 
 use std::{
     net::SocketAddr,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
+    str::FromStr,
     time::Duration,
 };
 
 use serde::Deserialize as _;
-use sheshi_policy::Problems;
-
-use crate::read::{self, Section};
+use sheshi_policy::{
+    Problems,
+    read::{self, Field, Section},
+};
 
 /// The control socket unless the configuration names another.
 pub const DEFAULT_CONTROL: &str = "/run/sheshi/control.sock";
@@ -131,36 +134,84 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
 /// Checks a configuration's text; paths in it are relative to the folder of `path`.
 pub fn parse(text: &str, path: &Path) -> Result<Config, Problems> {
     let folder = path.parent().unwrap_or(Path::new(""));
-    let config = read::read(text, |root| {
-        if !root.has("version") {
-            root.tell("version", "is missing", "want version = 1");
-        }
-        root.integer("version", 1..=1);
-        let site = root.required_text("site", "what guests call this place, such as \"Sheshi Skënderbej\"");
-        let state: PathBuf = root.parsed("state", "a folder").unwrap_or_else(|| "/var/lib/sheshi".into());
-        let run: PathBuf = root.parsed("run", "a folder in memory").unwrap_or_else(|| "/run/sheshi".into());
-        let policy = folder.join(root.text("policy", "the policy's path").unwrap_or_else(|| "policy.toml".into()));
-        let network = root.section("network", network);
-        let dns = root.section("dns", dns);
-        let socket = |section: &Section<'_, '_>| section.parsed::<PathBuf>("socket", "the path of a Unix socket");
-        let guard = root.section("guard", socket).unwrap_or_else(|| run.join("guard.sock"));
-        let control = root.section("control", socket).unwrap_or_else(|| DEFAULT_CONTROL.into());
-        let metrics = root.section("metrics", metrics);
-        if !root.has("portal") {
-            root.tell("portal", "is missing", "want a section [portal] with name, organisation and contact");
-        }
-        let portal = root.section("portal", |section| portal(section, &site, &state, &run))?;
-        let portal_tls = portal.tls.as_ref().map(|tls| tls.port);
-        Some(Config { site, state, run, policy, network, dns, portal, portal_tls, guard, control, metrics })
-    });
-    // Whatever kept the portal's section from being read has been told of.
-    config.map(|config| config.expect("no section is missing where no problem was told"))
+    let (config, problems) = read::document(text, |top| whole(top, folder));
+    match config {
+        Some(config) if problems.is_empty() => Ok(config),
+        _ => Err(Problems::sorted(problems)),
+    }
 }
 
-fn network(section: &Section<'_, '_>) -> Network {
+/// `None` when the portal's section cannot be read; the problem has been noted.
+fn whole(top: &mut Section<'_, '_>, folder: &Path) -> Option<Config> {
+    if number(top, "version", 1..=1).is_none() && !top.has("version") {
+        top.missing("version", "write version = 1 as the first line");
+    }
+    let site = top.required_text("site", "write what guests call this place, such as \"Sheshi Skënderbej\"");
+    let site = site.map_or_else(|| "the site".to_owned(), |field| field.value);
+    let state = parsed(top, "state", "a folder").unwrap_or_else(|| PathBuf::from("/var/lib/sheshi"));
+    let run = parsed(top, "run", "a folder in memory").unwrap_or_else(|| PathBuf::from("/run/sheshi"));
+    let policy = folder.join(top.text("policy").map_or_else(|| "policy.toml".to_owned(), |field| field.value));
+    if !top.has("network") {
+        top.missing("network", "write a section [network] with guests and uplink");
+    }
+    let network = top.section("network", network).unwrap_or_default();
+    if !top.has("dns") {
+        top.missing("dns", "write a section [dns] with upstreams");
+    }
+    let dns = top.section("dns", dns).unwrap_or_default();
+    let socket = |section: &mut Section<'_, '_>| parsed(section, "socket", "the path of a Unix socket");
+    let guard = top.section("guard", socket).flatten().unwrap_or_else(|| run.join("guard.sock"));
+    let control = top.section("control", socket).flatten().unwrap_or_else(|| DEFAULT_CONTROL.into());
+    let metrics = top.section("metrics", metrics).flatten();
+    if !top.has("portal") {
+        top.missing("portal", "write a section [portal] with name, organisation and contact");
+    }
+    let portal = top.section("portal", |section| portal(section, &site, &state, &run)).flatten()?;
+    let portal_tls = portal.tls.as_ref().map(|tls| tls.port);
+    Some(Config { site, state, run, policy, network, dns, portal, portal_tls, guard, control, metrics })
+}
+
+/// A text that reads as a `T`.
+fn parsed<T: FromStr>(section: &mut Section<'_, '_>, key: &'static str, want: &str) -> Option<T> {
+    section.parsed(key, reads(want)).map(|field| field.value)
+}
+
+fn reads<T: FromStr>(want: &str) -> impl Fn(&str) -> Result<T, (String, String)> {
+    move |text| text.parse().map_err(|_| (format!("{text:?} is none"), format!("want {want}")))
+}
+
+/// A list of texts that each read as a `T`, one at least.
+fn required_list<T: FromStr>(section: &mut Section<'_, '_>, key: &'static str, want: &str) -> Vec<T> {
+    let list = section.list(key, reads(want));
+    if list.is_none() && !section.has(key) {
+        section.missing(key, &format!("want a list of {want}"));
+    }
+    list.into_iter().flatten().map(|field| field.value).collect()
+}
+
+/// A whole number within bounds.
+fn number(section: &mut Section<'_, '_>, key: &'static str, bounds: RangeInclusive<u64>) -> Option<u64> {
+    let field = section.integer(key)?;
+    within(section, field, &bounds)
+}
+
+fn within(section: &mut Section<'_, '_>, field: Field<u64>, bounds: &RangeInclusive<u64>) -> Option<u64> {
+    if bounds.contains(&field.value) {
+        return Some(field.value);
+    }
+    let want = match (bounds.start(), bounds.end()) {
+        (start, end) if start == end => format!("want {start}"),
+        (start, end) => format!("want a whole number from {start} to {end}"),
+    };
+    section.note(field.problem(format!("{} is out of bounds", field.value), want));
+    None
+}
+
+fn network(section: &mut Section<'_, '_>) -> Network {
     let interface = "an interface, such as \"br-guests\"";
-    let guests = section.required_text("guests", interface);
-    let uplink: Vec<String> = section.required_list("uplink", interface);
+    let guests =
+        section.required_text("guests", &format!("want {interface}")).map_or_else(String::new, |field| field.value);
+    let uplink: Vec<String> = required_list(section, "uplink", interface);
     if uplink.contains(&guests) {
         section.tell("uplink", format!("{guests:?} is the guests' interface"), "want interfaces towards the internet");
     }
@@ -174,19 +225,18 @@ fn network(section: &Section<'_, '_>) -> Network {
             );
         }
     }
-    Network {
-        guests,
-        uplink,
-        ipv6: section.parsed("ipv6", "\"auto\", \"routed\", \"nat66\" or \"off\"").unwrap_or_default(),
-        lease: lease(section),
-        admin: section.integers("admin", 1..=65535).into_iter().map(|port| port as u16).collect(),
+    let ipv6 = parsed(section, "ipv6", "\"auto\", \"routed\", \"nat66\" or \"off\"").unwrap_or_default();
+    let mut admin = Vec::new();
+    for port in section.integers("admin") {
+        admin.extend(within(section, port, &(1..=65_535)).map(|port| port as u16));
     }
+    Network { guests, uplink, ipv6, lease: lease(section), admin }
 }
 
 /// Phones change their address with every visit, so leases are short: an hour is long enough not to renew all the time.
-fn lease(section: &Section<'_, '_>) -> Duration {
+fn lease(section: &mut Section<'_, '_>) -> Duration {
     let want = "a time such as \"1h\", from 2m (the shortest that DHCP clients bear) to 24h";
-    let Some(lease) = section.parsed::<jiff::SignedDuration>("lease", want) else { return Duration::from_secs(3600) };
+    let Some(lease) = parsed::<jiff::SignedDuration>(section, "lease", want) else { return Duration::from_secs(3600) };
     match Duration::try_from(lease) {
         Ok(lease) if (120..=86_400).contains(&lease.as_secs()) => lease,
         _ => {
@@ -196,9 +246,9 @@ fn lease(section: &Section<'_, '_>) -> Duration {
     }
 }
 
-fn metrics(section: &Section<'_, '_>) -> Option<SocketAddr> {
+fn metrics(section: &mut Section<'_, '_>) -> Option<SocketAddr> {
     let want = "ADDR:PORT of this box, such as \"127.0.0.1:9153\"";
-    let listen = section.parsed::<SocketAddr>("listen", want)?;
+    let listen = parsed::<SocketAddr>(section, "listen", want)?;
     // On every address would be on the guests' side too, and only the firewall would stand between.
     if listen.ip().is_unspecified() || listen.port() == 0 {
         section.tell("listen", format!("{listen} is everywhere or nowhere"), format!("want {want}"));
@@ -206,21 +256,26 @@ fn metrics(section: &Section<'_, '_>) -> Option<SocketAddr> {
     Some(listen)
 }
 
-fn dns(section: &Section<'_, '_>) -> Dns {
+fn dns(section: &mut Section<'_, '_>) -> Dns {
     Dns {
-        upstreams: section.required_list("upstreams", "ADDR:PORT, such as \"9.9.9.9:53\" or \"[2620:fe::fe]:53\""),
-        threads: section.integer("threads", 1..=256).unwrap_or(1) as usize,
-        cache_mib: section.integer("cache_mib", 1..=65_536).unwrap_or(16) as usize,
+        upstreams: required_list(section, "upstreams", "ADDR:PORT, such as \"9.9.9.9:53\" or \"[2620:fe::fe]:53\""),
+        threads: number(section, "threads", 1..=256).unwrap_or(1) as usize,
+        cache_mib: number(section, "cache_mib", 1..=65_536).unwrap_or(16) as usize,
     }
 }
 
 /// The portal's section is that room's own: what we know better is filled in, the rest is its to check.
-fn portal(section: &Section<'_, '_>, site: &str, state: &Path, run: &Path) -> Option<sheshi_captive_portal::Settings> {
-    let mut table = section.foreign();
+fn portal(
+    section: &mut Section<'_, '_>,
+    site: &str,
+    state: &Path,
+    run: &Path,
+) -> Option<sheshi_captive_portal::Settings> {
+    let mut table = section.rest();
     for (key, value) in [("database", state.join("portal.sqlite").to_string_lossy()), ("run", run.to_string_lossy())] {
         table.insert(key.into(), value.as_ref().into());
     }
-    table.entry("venue").or_insert_with(|| if site.is_empty() { "the site" } else { site }.into());
+    table.entry("venue").or_insert_with(|| site.into());
     // The guest interface's own take this place when the gateway starts.
     table.insert("addresses".into(), vec![toml::Value::from("192.0.2.1")].into());
     match sheshi_captive_portal::Settings::deserialize(table) {
@@ -231,7 +286,8 @@ fn portal(section: &Section<'_, '_>, site: &str, state: &Path, run: &Path) -> Op
             Some(settings)
         }
         Err(error) => {
-            section.tell("", error.message().trim(), "see docs/configuration.md");
+            let problem = section.here().problem(error.message().trim(), "see docs/configuration.md");
+            section.note(problem);
             None
         }
     }

@@ -344,6 +344,15 @@ impl Gateway {
         }
     }
 
+    /// Whether the guard took the rules; when it did not, somebody is told.
+    async fn put_in_force(&self, plan: &Plan) -> bool {
+        let applied = apply(&self.guard, plan).await;
+        let trouble =
+            || Trouble::new("the guard refused the rules, and keeps what it had", "see the log of sheshi-guard");
+        self.find("rules", (!applied).then(trouble));
+        applied
+    }
+
     /// An admitted device under a new address is admitted there too: IPv6 devices change theirs by the hour.
     async fn neighbour(&self, mac: Mac, address: IpAddr) {
         if let Err(error) = self.portal.new_address(mac, address).await {
@@ -362,7 +371,7 @@ impl Gateway {
         for trouble in plan.troubles.iter().filter(|trouble| !old.troubles.contains(trouble)) {
             tracing::warn!("{}; fix: {}", trouble.what, trouble.fix);
         }
-        apply(&self.guard, &plan).await;
+        self.put_in_force(&plan).await;
         let moved = !plan.addresses.is_empty() && plan.addresses != old.addresses;
         self.plan.send_replace(plan);
         // Listeners, portal and resolver are bound to the old addresses: a fresh start is the one way that leaves nothing behind.
@@ -378,7 +387,7 @@ impl Gateway {
                 self.note_lists(lists);
                 let compiled = Arc::new(compiled);
                 let plan = plan::plan(&self.config, &see(&self.config, &self.network), Some(closing(&compiled)));
-                if apply(&self.guard, &plan).await {
+                if self.put_in_force(&plan).await {
                     self.plan.send_replace(plan);
                     self.policy.store(Arc::clone(&compiled));
                     *self.in_force.lock().unwrap_or_else(PoisonError::into_inner) = true;
@@ -432,7 +441,7 @@ impl Gateway {
                 let plan = self.plan.borrow().clone();
                 if health.generation != plan.rules.generation || health.closed != plan.rules.closed || !health.in_force
                 {
-                    apply(&self.guard, &plan).await;
+                    self.put_in_force(&plan).await;
                 }
                 None
             }
@@ -543,11 +552,14 @@ impl Gateway {
                 stale: standing.is_some_and(|standing| standing.is_stale(SystemTime::now())),
             }
         };
+        let firewall = gate::ask(&self.guard, Guard::health).await.ok();
+        // What the kernel holds counts, not what we wanted it to hold.
+        let closed = plan.rules.closed || firewall.as_ref().is_some_and(|health| health.closed);
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
             site: self.config.site.clone(),
             running: self.began.elapsed().as_secs(),
-            service: if plan.rules.closed { Service::Closed } else { Service::Open },
+            service: if closed { Service::Closed } else { Service::Open },
             troubles: plan.troubles.iter().cloned().chain(found).collect(),
             policy: in_force.then(|| PolicyStatus {
                 generation: policy.generation(),
@@ -564,7 +576,7 @@ impl Gateway {
                 .into(),
                 leases: self.leases(),
             },
-            firewall: gate::ask(&self.guard, Guard::health).await.ok(),
+            firewall,
             portal: serde_json::to_value(self.portal.stats()).unwrap_or_default(),
             dns: serde_json::to_value(self.resolver.stats()).unwrap_or_default(),
         }

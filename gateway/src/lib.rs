@@ -16,7 +16,6 @@ pub mod generations;
 pub mod metrics;
 pub mod network;
 pub mod plan;
-pub mod read;
 pub mod resolve;
 pub mod status;
 pub mod subnet;

@@ -24,6 +24,7 @@ mod network;
 mod pattern;
 mod policy;
 mod problem;
+pub mod read;
 mod schedule;
 mod search;
 mod seen;

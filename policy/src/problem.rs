@@ -26,7 +26,8 @@ impl fmt::Display for Problem {
 pub struct Problems(pub Vec<Problem>);
 
 impl Problems {
-    pub(crate) fn sorted(mut problems: Vec<Problem>) -> Self {
+    /// Problems in the order of their lines, each once.
+    pub fn sorted(mut problems: Vec<Problem>) -> Self {
         problems.sort_by(|a, b| (a.line, &a.path).cmp(&(b.line, &b.path)));
         problems.dedup();
         Self(problems)

@@ -8,12 +8,12 @@ use super::{
     DATE, Field, Spec, SpecCategory, SpecGroup, SpecList,
     builtin::{self, CATEGORIES, CSAM, ORDERS},
     path,
-    reader::nearest,
 };
 use crate::{
     Category, CategoryInfo, Format, Group, Network, Policy, Problem, Problems, YouTube,
     name::Name,
     policy::{Exception, List, Order, Organisation, Scoped, Source},
+    read::nearest,
     schedule::Schedule,
 };
 

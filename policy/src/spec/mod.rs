@@ -11,11 +11,10 @@ use crate::{
 
 mod builtin;
 mod check;
-mod reader;
 #[cfg(test)]
 mod tests;
 
-use reader::{Field, Reader, Section, choose};
+use crate::read::{self, Field, Section, choose};
 
 /// A policy as written: well-formed, not yet checked as a whole.
 #[derive(Debug, Clone, Default)]
@@ -123,12 +122,7 @@ impl Spec {
 
     /// Reads what can be read, and says what cannot.
     fn read(text: &str) -> (Self, Vec<Problem>) {
-        let mut reader = Reader::new(text);
-        let document = reader.document();
-        let mut top = Section::new(&mut reader, document.get_ref(), "", 1);
-        let spec = Self::top(&mut top);
-        top.finish();
-        (spec, reader.problems)
+        read::document(text, Self::top)
     }
 
     fn top(top: &mut Section<'_, '_>) -> Self {
@@ -360,7 +354,7 @@ fn zone(text: &str) -> Parsed<String> {
         Err(_) => {
             let names: Vec<String> = jiff::tz::db().available().map(|name| name.to_string()).collect();
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            let right = match reader::nearest(text, &names) {
+            let right = match read::nearest(text, &names) {
                 Some(near) => format!("did you mean \"{near}\"?"),
                 None => "write an IANA name such as \"Europe/Tirane\"".to_owned(),
             };

@@ -1,4 +1,5 @@
-//! Reads sections of a TOML document, noting everything that is wrong instead of stopping at the first.
+//! Reads sections of a TOML document, noting everything that is wrong instead of stopping at the first: syntax, unknown
+//! keys, missing keys, wrong kinds. For policies, and for whatever else an admin writes.
 
 use std::collections::BTreeSet;
 
@@ -11,14 +12,18 @@ use crate::Problem;
 
 /// A value and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Field<T> {
-    pub(super) value: T,
-    pub(super) path: String,
-    pub(super) line: usize,
+pub struct Field<T> {
+    /// The value.
+    pub value: T,
+    /// Its place, such as `list.adult.file`.
+    pub path: String,
+    /// Its line, from 1.
+    pub line: usize,
 }
 
 impl<T> Field<T> {
-    pub(super) fn problem(&self, wrong: impl Into<String>, right: impl Into<String>) -> Problem {
+    /// A problem with it.
+    pub fn problem(&self, wrong: impl Into<String>, right: impl Into<String>) -> Problem {
         Problem { path: self.path.clone(), line: self.line, wrong: wrong.into(), right: right.into() }
     }
 
@@ -28,18 +33,18 @@ impl<T> Field<T> {
 }
 
 /// A document being read.
-pub(super) struct Reader<'t> {
+struct Reader<'t> {
     text: &'t str,
-    pub(super) problems: Vec<Problem>,
+    problems: Vec<Problem>,
 }
 
 impl<'t> Reader<'t> {
-    pub(super) fn new(text: &'t str) -> Self {
+    fn new(text: &'t str) -> Self {
         Self { text, problems: Vec::new() }
     }
 
     /// The whole document; syntax errors are noted, and what can be read is read on.
-    pub(super) fn document(&mut self) -> Spanned<DeTable<'t>> {
+    fn document(&mut self) -> Spanned<DeTable<'t>> {
         let (table, errors) = DeTable::parse_recoverable(self.text);
         for error in errors {
             let line = error.span().map_or(1, |span| self.line(span.start));
@@ -50,30 +55,42 @@ impl<'t> Reader<'t> {
         table
     }
 
-    pub(super) fn line(&self, offset: usize) -> usize {
+    /// The line of an octet of the text, from 1.
+    fn line(&self, offset: usize) -> usize {
         let before = self.text.as_bytes().get(..offset).unwrap_or(self.text.as_bytes());
         before.iter().filter(|&&octet| octet == b'\n').count() + 1
     }
 }
 
+/// Reads a document: `read` asks the outermost section for what it knows. What could be read, and all that is wrong.
+pub fn document<'t, T>(text: &'t str, read: impl FnOnce(&mut Section<'_, 't>) -> T) -> (T, Vec<Problem>) {
+    let mut reader = Reader::new(text);
+    let document = reader.document();
+    let mut top = Section::new(&mut reader, document.get_ref(), "", 1);
+    let value = read(&mut top);
+    top.finish();
+    (value, reader.problems)
+}
+
 /// A section being read: every key that is asked for is known, and the others are refused at the end.
-pub(super) struct Section<'r, 't> {
+pub struct Section<'r, 't> {
     reader: &'r mut Reader<'t>,
     table: &'r DeTable<'t>,
     path: String,
     line: usize,
     known: BTreeSet<&'static str>,
+    foreign: bool,
 }
 
 type Entry<'r, 't> = (&'r Spanned<DeValue<'t>>, Field<()>);
 
 impl<'r, 't> Section<'r, 't> {
-    pub(super) fn new(reader: &'r mut Reader<'t>, table: &'r DeTable<'t>, path: &str, line: usize) -> Self {
-        Self { reader, table, path: path.to_owned(), line, known: BTreeSet::new() }
+    fn new(reader: &'r mut Reader<'t>, table: &'r DeTable<'t>, path: &str, line: usize) -> Self {
+        Self { reader, table, path: path.to_owned(), line, known: BTreeSet::new(), foreign: false }
     }
 
     /// Where the section stands.
-    pub(super) fn here(&self) -> Field<()> {
+    pub fn here(&self) -> Field<()> {
         Field { value: (), path: self.path.clone(), line: self.line }
     }
 
@@ -93,12 +110,13 @@ impl<'r, 't> Section<'r, 't> {
     }
 
     /// Notes that a key is missing.
-    pub(super) fn missing(&mut self, key: &str, right: &str) {
+    pub fn missing(&mut self, key: &str, right: &str) {
         let field = Field { value: (), path: self.child(key), line: self.line };
         self.reader.problems.push(field.problem("is missing", right));
     }
 
-    pub(super) fn text(&mut self, key: &'static str) -> Option<Field<String>> {
+    /// A text.
+    pub fn text(&mut self, key: &'static str) -> Option<Field<String>> {
         let (value, field) = self.get(key)?;
         match value.get_ref() {
             DeValue::String(text) => Some(field.map(|()| text.to_string())),
@@ -110,7 +128,7 @@ impl<'r, 't> Section<'r, 't> {
     }
 
     /// A text that may not be missing or empty.
-    pub(super) fn required_text(&mut self, key: &'static str, right: &str) -> Option<Field<String>> {
+    pub fn required_text(&mut self, key: &'static str, right: &str) -> Option<Field<String>> {
         let absent = !self.table.iter().any(|(name, _)| name.get_ref() == key);
         let text = self.text(key);
         if absent {
@@ -125,7 +143,7 @@ impl<'r, 't> Section<'r, 't> {
     }
 
     /// A text read by `parse`, which says what is wrong and what would be right.
-    pub(super) fn parsed<T>(
+    pub fn parsed<T>(
         &mut self,
         key: &'static str,
         parse: impl Fn(&str) -> Result<T, (String, String)>,
@@ -149,7 +167,7 @@ impl<'r, 't> Section<'r, 't> {
     }
 
     /// A list of texts, each read by `parse`; also one text alone.
-    pub(super) fn list<T>(
+    pub fn list<T>(
         &mut self,
         key: &'static str,
         parse: impl Fn(&str) -> Result<T, (String, String)>,
@@ -175,7 +193,8 @@ impl<'r, 't> Section<'r, 't> {
         Some(list)
     }
 
-    pub(super) fn flag(&mut self, key: &'static str) -> Option<Field<bool>> {
+    /// True or false.
+    pub fn flag(&mut self, key: &'static str) -> Option<Field<bool>> {
         let (value, field) = self.get(key)?;
         match value.get_ref() {
             DeValue::Boolean(flag) => Some(field.map(|()| *flag)),
@@ -186,8 +205,28 @@ impl<'r, 't> Section<'r, 't> {
         }
     }
 
-    pub(super) fn integer(&mut self, key: &'static str) -> Option<Field<u64>> {
+    /// A whole number from 0.
+    pub fn integer(&mut self, key: &'static str) -> Option<Field<u64>> {
         let (value, field) = self.get(key)?;
+        self.number(value, field)
+    }
+
+    /// A list of whole numbers from 0.
+    pub fn integers(&mut self, key: &'static str) -> Vec<Field<u64>> {
+        let Some((value, field)) = self.get(key) else { return Vec::new() };
+        let DeValue::Array(items) = value.get_ref() else {
+            self.wrong(&field, value.get_ref(), "write a list of whole numbers: [22, 443]");
+            return Vec::new();
+        };
+        let mut numbers = Vec::with_capacity(items.len());
+        for item in items.iter() {
+            let line = self.reader.line(item.span().start);
+            numbers.extend(self.number(item, Field { value: (), path: field.path.clone(), line }));
+        }
+        numbers
+    }
+
+    fn number(&mut self, value: &Spanned<DeValue<'_>>, field: Field<()>) -> Option<Field<u64>> {
         let number = match value.get_ref() {
             DeValue::Integer(number) => {
                 let digits = number.as_str().replace('_', "");
@@ -205,12 +244,12 @@ impl<'r, 't> Section<'r, 't> {
     }
 
     /// One of a few words.
-    pub(super) fn choice<T: Copy>(&mut self, key: &'static str, words: &[(&str, T)]) -> Option<Field<T>> {
+    pub fn choice<T: Copy>(&mut self, key: &'static str, words: &[(&str, T)]) -> Option<Field<T>> {
         self.parsed(key, |text| choose(text, words))
     }
 
     /// A date or time, with or without quotes, as written.
-    pub(super) fn time(&mut self, key: &'static str, right: &str) -> Option<Field<String>> {
+    pub fn time(&mut self, key: &'static str, right: &str) -> Option<Field<String>> {
         let (value, field) = self.get(key)?;
         match value.get_ref() {
             DeValue::Datetime(time) => Some(field.map(|()| time.to_string())),
@@ -223,16 +262,17 @@ impl<'r, 't> Section<'r, 't> {
     }
 
     /// Notes a problem.
-    pub(super) fn note(&mut self, problem: Problem) {
+    pub fn note(&mut self, problem: Problem) {
         self.reader.problems.push(problem);
     }
 
-    pub(super) fn has(&self, key: &str) -> bool {
+    /// Whether the key is given.
+    pub fn has(&self, key: &str) -> bool {
         self.table.iter().any(|(name, _)| name.get_ref() == key)
     }
 
     /// The sections `[key]`, at most one.
-    pub(super) fn section<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'_, 't>) -> T) -> Option<T> {
+    pub fn section<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'_, 't>) -> T) -> Option<T> {
         let (value, field) = self.get(key)?;
         match value.get_ref() {
             DeValue::Table(table) => {
@@ -249,7 +289,7 @@ impl<'r, 't> Section<'r, 't> {
     }
 
     /// The sections `[key.NAME]`, in the order of the document.
-    pub(super) fn named<T>(
+    pub fn named<T>(
         &mut self,
         key: &'static str,
         mut read: impl FnMut(Field<String>, &mut Section<'_, 't>) -> T,
@@ -292,7 +332,7 @@ impl<'r, 't> Section<'r, 't> {
     }
 
     /// The sections `[[key]]`.
-    pub(super) fn repeated<T>(&mut self, key: &'static str, mut read: impl FnMut(&mut Section<'_, 't>) -> T) -> Vec<T> {
+    pub fn repeated<T>(&mut self, key: &'static str, mut read: impl FnMut(&mut Section<'_, 't>) -> T) -> Vec<T> {
         let Some((value, field)) = self.get(key) else { return Vec::new() };
         let DeValue::Array(array) = value.get_ref() else {
             self.wrong(&field, value.get_ref(), &format!("write it with two brackets: [[{key}]]"));
@@ -317,8 +357,29 @@ impl<'r, 't> Section<'r, 't> {
         all
     }
 
+    /// The whole section as a value, for somebody who knows its keys better; whatever it holds counts as known.
+    pub fn rest(&mut self) -> toml::Table {
+        self.foreign = true;
+        // From the text again, since owned values are wanted. It was read before, so it is there.
+        let document: toml::Table = toml::from_str(self.reader.text).unwrap_or_default();
+        document.get(&self.path).and_then(toml::Value::as_table).cloned().unwrap_or_default()
+    }
+
+    /// Notes a problem with a key of this section (`key`, `key.part`, `key[0]`), at its line when it is given.
+    pub fn tell(&mut self, key: &str, wrong: impl Into<String>, right: impl Into<String>) {
+        let top = key.split(['.', '[']).next().unwrap_or(key);
+        let line = match self.table.iter().find(|(name, _)| name.get_ref() == top) {
+            Some((name, _)) => self.reader.line(name.span().start),
+            None => self.line,
+        };
+        self.note(Field { value: (), path: self.child(key), line }.problem(wrong, right));
+    }
+
     /// Refuses every key that was not asked for.
-    pub(super) fn finish(self) {
+    pub fn finish(self) {
+        if self.foreign {
+            return;
+        }
         for (name, _) in self.table {
             let key = name.get_ref();
             if self.known.contains(&**key) {
@@ -339,7 +400,7 @@ impl<'r, 't> Section<'r, 't> {
 }
 
 /// One of a few words, or what is wrong.
-pub(super) fn choose<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, (String, String)> {
+pub fn choose<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, (String, String)> {
     if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
         return Ok(*value);
     }
@@ -352,7 +413,7 @@ pub(super) fn choose<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, (Str
 }
 
 /// The nearest of some words, when one is near.
-pub(super) fn nearest<'a>(text: &str, words: &[&'a str]) -> Option<&'a str> {
+pub fn nearest<'a>(text: &str, words: &[&'a str]) -> Option<&'a str> {
     let near = words.iter().map(|word| (distance(text, word), *word)).min()?;
     (near.0 <= 1 + text.chars().count() / 4).then_some(near.1)
 }
