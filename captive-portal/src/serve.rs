@@ -43,7 +43,7 @@ impl Portal {
     /// Serves HTTPS with the certificate of `portal.tls` until `shutdown`. The files are read again when they change.
     pub async fn serve_tls(&self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
         let certificate = match &self.0.settings.tls {
-            Some(tls) => Arc::new(Certificate::load(tls)?),
+            Some(tls) => Arc::new(Certificate::load(tls, &self.0.settings.name)?),
             None => {
                 return Err(Error::Certificate {
                     path: "portal.tls".into(),

@@ -10,6 +10,8 @@ use std::{
 use rustls::{
     ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    server::ResolvesServerCertUsingSni,
+    sign::CertifiedKey,
 };
 use tokio_rustls::TlsAcceptor;
 
@@ -19,6 +21,8 @@ use crate::{Error, Tls};
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 pub(crate) struct Certificate {
+    /// The portal's name: for no other one is it shown.
+    name: String,
     files: Tls,
     state: Mutex<State>,
 }
@@ -30,9 +34,9 @@ struct State {
 }
 
 impl Certificate {
-    pub(crate) fn load(files: &Tls) -> Result<Self, Error> {
-        let state = State { changed: changed(files), config: config(files)?, looked: Instant::now() };
-        Ok(Self { files: files.clone(), state: Mutex::new(state) })
+    pub(crate) fn load(files: &Tls, name: &str) -> Result<Self, Error> {
+        let state = State { changed: changed(files), config: config(files, name)?, looked: Instant::now() };
+        Ok(Self { name: name.to_owned(), files: files.clone(), state: Mutex::new(state) })
     }
 
     /// Accepts with the newest certificate that could be read.
@@ -48,7 +52,7 @@ impl Certificate {
     fn look(&self, state: &mut State) {
         let now = changed(&self.files);
         if now != state.changed {
-            match config(&self.files) {
+            match config(&self.files, &self.name) {
                 Ok(config) => {
                     state.config = config;
                     state.changed = now;
@@ -65,7 +69,9 @@ fn changed(files: &Tls) -> [Option<SystemTime>; 2] {
     [&files.certificate, &files.key].map(|path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok())
 }
 
-fn config(files: &Tls) -> Result<Arc<ServerConfig>, Error> {
+/// Strangers' names all lead to the portal, so browsers come here that want somebody else. They get a refusal at once and never a
+/// certificate: HTTPS is not intercepted, not even by mistake.
+fn config(files: &Tls, name: &str) -> Result<Arc<ServerConfig>, Error> {
     fn failed<E: ToString>(path: &Path) -> impl Fn(E) -> Error {
         move |error| Error::Certificate { path: path.to_owned(), why: error.to_string() }
     }
@@ -74,12 +80,14 @@ fn config(files: &Tls) -> Result<Arc<ServerConfig>, Error> {
         .map_err(failed(&files.certificate))?;
     let key = PrivateKeyDer::from_pem_file(&files.key).map_err(failed(&files.key))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let key = CertifiedKey::from_der(chain, key, &provider).map_err(failed(&files.certificate))?;
+    let mut only = ResolvesServerCertUsingSni::new();
+    only.add(name, key).map_err(failed(&files.certificate))?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(failed(&files.certificate))?
         .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .map_err(failed(&files.certificate))?;
+        .with_cert_resolver(Arc::new(only));
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
