@@ -181,6 +181,22 @@ fn fresh_guard_closes_an_open_machine() {
 }
 
 #[test]
+fn bridge_hands_its_packets_to_no_firewall_a_second_time() {
+    lab("bridge_hands_its_packets_to_no_firewall_a_second_time", |lab| {
+        let switches = ["iptables", "ip6tables"].map(|family| format!("/proc/sys/net/bridge/bridge-nf-call-{family}"));
+        // A machine without br_netfilter has nothing to switch off.
+        let there: Vec<_> = switches.iter().filter(|switch| std::path::Path::new(switch).exists()).collect();
+        for switch in &there {
+            std::fs::write(switch, "1").unwrap();
+        }
+        let _guard = lab.guarding(&square());
+        for switch in there {
+            assert_eq!(std::fs::read_to_string(switch).unwrap().trim(), "0", "{switch}");
+        }
+    });
+}
+
+#[test]
 fn closed_ruleset_leads_everybody_to_the_portal_and_forgets_nobody() {
     lab("closed_ruleset_leads_everybody_to_the_portal_and_forgets_nobody", |lab| {
         lab.services();
@@ -320,8 +336,11 @@ fn replacement_under_traffic_leaks_nothing_and_loses_nobody() {
                     while !stop.load(Ordering::Relaxed) {
                         for (socket, web) in &sockets {
                             // A new connection each time would do, too; refusals come back as errors and do not matter.
-                            if socket.send_to(word, (*web, 4434)).is_ok() {
-                                count.fetch_add(1, Ordering::Relaxed);
+                            // Counted before it is sent: a thread that is held up in between must not count what
+                            // arrived before the counting began.
+                            count.fetch_add(1, Ordering::Relaxed);
+                            if socket.send_to(word, (*web, 4434)).is_err() {
+                                count.fetch_sub(1, Ordering::Relaxed);
                             }
                         }
                         thread::sleep(Duration::from_micros(500));

@@ -32,6 +32,14 @@ pub(crate) fn follow(ruleset: &Ruleset) -> io::Result<()> {
             write(&redirects, "0")?;
         }
     }
+    // With br_netfilter the packets of a bridge meet the rules once more, and what we refuse goes back without a look at the
+    // neighbour table, so that a guest's new address would never be learned from it.
+    for family in ["iptables", "ip6tables"] {
+        let bridge = format!("net/bridge/bridge-nf-call-{family}");
+        if value(&bridge) == "1" {
+            write(&bridge, "0")?;
+        }
+    }
     set(V4, !ruleset.closed)?;
     set(V6, ruleset.forwards_ipv6())
 }
