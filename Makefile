@@ -11,7 +11,10 @@ help: ## what there is
 run: ## a live hotspot on this machine: try it as a guest (LISTS=DIR names real block lists)
 	@. tools/setup lab
 	cargo build --quiet --bins
-	exec target/debug/sheshi-lab up $(if $(LISTS),--lists "$(LISTS)")
+	data=$$(mktemp -d)
+	target/debug/sheshi-dashboard serve --data "$$data" & dashboard=$$!
+	trap 'kill $$dashboard 2>/dev/null || true; wait $$dashboard || true; rm -rf "$$data"' EXIT
+	target/debug/sheshi-lab up $(if $(LISTS),--lists "$(LISTS)")
 
 test: ## everything: unit, golden, packets, lab flows, browser, root stage
 	@. tools/setup test
