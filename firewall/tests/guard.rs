@@ -87,7 +87,7 @@ fn killed_guard_leaves_the_rules_and_logs_nobody_out() {
         guard.kill();
         lab.tap.take();
         assert!(lab.thief.tcp(WEB4, 443).is_err() && lab.thief.udp(WEB6, 4433).is_err() && !lab.thief.ping(WEB4));
-        assert_eq!(lab.tap.take().len(), 0);
+        assert_eq!(lab.tap.take(), NOTHING);
         assert_eq!(talk(&mut open).unwrap(), "internet");
         assert_eq!(lab.guest.tcp(WEB6, 443).as_deref(), Ok("internet"));
         let guard = lab.guard();
@@ -115,8 +115,9 @@ fn flush_while_the_guard_is_dead_opens_nothing() {
             for device in [&lab.guest, &lab.thief] {
                 assert!(device.tcp(WEB4, 443).is_err() && device.udp(WEB6, 4433).is_err() && !device.ping(WEB4));
             }
-            assert_eq!(lab.tap.take().len(), 0);
+            assert_eq!(lab.tap.take(), NOTHING);
             assert_eq!(talk(&mut open).unwrap(), "internet");
+            hang_up(open);
         }
     });
 }
@@ -209,7 +210,7 @@ fn closed_ruleset_leads_everybody_to_the_portal_and_forgets_nobody() {
             assert_eq!(device.tcp(WEB4, 80).as_deref(), Ok("portal"));
             assert_eq!(device.udp(RESOLVER6, 53).as_deref(), Ok("strangers"));
         }
-        assert_eq!(lab.tap.take().len(), 0);
+        assert_eq!(lab.tap.take(), NOTHING);
         guard.apply(&square()).unwrap();
         assert_eq!(lab.guest.tcp(WEB4, 443).as_deref(), Ok("internet"));
     });
@@ -386,7 +387,7 @@ fn foreign_flush_is_repaired_within_a_second_and_logs_nobody_out() {
             });
             assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
             assert!(lab.thief.tcp(WEB4, 443).is_err() && lab.thief.udp(WEB6, 4433).is_err());
-            assert_eq!(lab.tap.take().len(), 0);
+            assert_eq!(lab.tap.take(), NOTHING);
             assert_eq!(lab.guest.tcp(WEB4, 443).as_deref(), Ok("internet"));
             let left: Vec<_> = guard.guests().unwrap().into_iter().map(|guest| guest.left).collect();
             assert!(left.len() == 2 && left.iter().all(|left| (30..60).contains(&left.as_secs())), "{left:?}");
@@ -445,7 +446,7 @@ fn guard_table_holds_the_door_when_the_working_table_is_gone() {
         for device in [&lab.guest, &lab.thief] {
             assert!(device.tcp(WEB4, 443).is_err() && device.udp(WEB6, 4433).is_err() && !device.ping(WEB4));
         }
-        assert_eq!(lab.tap.take().len(), 0);
+        assert_eq!(lab.tap.take(), NOTHING);
         // IPv4 too: the guard table keeps the kernel translating what it tracks.
         for stream in &mut open {
             assert_eq!(talk(stream).unwrap(), "internet");

@@ -8,7 +8,7 @@ use std::{
     fs,
     io::{self, Read as _},
     os::{
-        fd::{AsFd as _, OwnedFd},
+        fd::{AsFd as _, AsRawFd as _, OwnedFd},
         unix::{
             fs::PermissionsExt as _,
             net::{UnixListener, UnixStream},
@@ -80,7 +80,7 @@ pub(crate) fn relieve(guard: &Path) -> io::Result<()> {
     let path = beside(guard);
     let Ok(mut stream) = UnixStream::connect(&path) else { return remove(&path) };
     stream.set_read_timeout(Some(PATIENCE))?;
-    // Its end of the connection is closed when it ends, after the socket it holds.
+    // It closes the socket first, and its end of the connection by ending.
     stream.read_to_end(&mut Vec::new())?;
     remove(&path)
 }
@@ -90,8 +90,10 @@ pub(crate) fn run() -> io::Result<()> {
     // The guard blocks signals to wait for them; we want them to work.
     SigSet::all().thread_unblock()?;
     let listener = UnixListener::from(io::stdout().as_fd().try_clone_to_owned()?);
-    let _held = io::stdin();
     let _peer = listener.accept()?;
+    // Here and not by ending: a process that ends closes what it has in an order of the kernel's choice, and the next guard
+    // claims the table as soon as it hears us go.
+    nix::unistd::close(io::stdin().as_raw_fd())?;
     Ok(())
 }
 

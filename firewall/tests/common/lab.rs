@@ -360,6 +360,13 @@ pub fn talk(stream: &mut TcpStream) -> io::Result<String> {
     }
 }
 
+/// Ends a connection and waits until the other side has ended it, too: what is late would count as the next one's.
+pub fn hang_up(mut stream: TcpStream) {
+    use std::io::Read as _;
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(stream.read(&mut [0; 64]).unwrap(), 0);
+}
+
 fn udp(to: SocketAddr, question: &[u8]) -> io::Result<String> {
     let socket = UdpSocket::bind(if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })?;
     socket.set_read_timeout(Some(PATIENCE))?;
@@ -406,6 +413,9 @@ pub fn serve(port: u16, label: &'static str, addresses: &[&str]) {
         });
     }
 }
+
+/// A wire on which nothing came.
+pub const NOTHING: [Vec<u8>; 0] = [];
 
 /// What comes over a wire.
 #[derive(Clone)]
