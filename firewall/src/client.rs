@@ -10,7 +10,7 @@ use std::{
 use sheshi_policy::Mac;
 
 use crate::{
-    Error, Guest, Health, Ruleset,
+    Error, Guest, Health, Limits, Ruleset,
     message::{self, PAGE, Request, Response},
 };
 
@@ -43,11 +43,17 @@ impl Guard {
     }
 
     /// Admits the device at these addresses, from now on and for this long; renews what is admitted already. Its older
-    /// connections are cut, so that none of them stays with the portal.
+    /// connections are cut, so that none of them stays with the portal. It may use up as much as it likes.
     pub fn admit(&self, mac: Mac, addresses: &[IpAddr], time: Duration) -> Result<(), Error> {
+        self.admit_within(mac, addresses, time, Limits::default())
+    }
+
+    /// The same within limits, which replace those it had before; what it has used already stays counted while it is in.
+    pub fn admit_within(&self, mac: Mac, addresses: &[IpAddr], time: Duration, limits: Limits) -> Result<(), Error> {
+        limits.check()?;
         let doing = "admitting a guest";
         let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let request = Request::Admit { mac, addresses: addresses.to_vec(), milliseconds };
+        let request = Request::Admit { mac, addresses: addresses.to_vec(), milliseconds, limits };
         done(doing, Talk::start(self, doing)?.ask(&request)?)
     }
 
@@ -56,6 +62,15 @@ impl Guard {
         let doing = "expelling a guest";
         match Talk::start(self, doing)?.ask(&Request::Expel { mac })? {
             Response::Expelled { count } => Ok(count),
+            other => Err(unexpected(doing, other)),
+        }
+    }
+
+    /// Who has used up its data: the kernel lets nothing of theirs pass, and they are refused until they are expelled.
+    pub fn spent(&self) -> Result<Vec<Mac>, Error> {
+        let doing = "asking whose data is used up";
+        match Talk::start(self, doing)?.ask(&Request::Spent)? {
+            Response::Spent { devices } => Ok(devices),
             other => Err(unexpected(doing, other)),
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     Ipv6Mode, Promise, Ruleset,
-    ir::{Base, Chain, Content, Expr, Family, Hook, IcmpType, Key, Kind, L4, Rule, Set, States, Table},
+    ir::{Base, Chain, Content, Expr, Family, Hook, IcmpType, Key, Kind, L4, Measure, Rule, Set, States, Table},
     network,
 };
 
@@ -10,12 +10,23 @@ use crate::{
 pub const WORKING: &str = "sheshi";
 /// The guard table: behind the working table, passes only connections that carry [`MARK`].
 pub const GUARD: &str = "sheshi_guard";
-/// Connection mark of what the working table let out. The letters `she` and a version.
+/// Connection mark of what the working table let out for a device without limits. The letters `she` and a version.
 pub const MARK: u32 = 0x7368_6501;
+/// What every mark of ours begins with. Behind it, a device with limits has a number of 24 bits, which means nothing beyond
+/// this kernel and is forgotten with its admission.
+pub const MARK_BEGINS: u8 = (MARK >> 24) as u8;
 /// The set of admitted pairs of MAC and IPv4 address.
 pub const GUEST4: &str = "guest4";
 /// The set of admitted pairs of MAC and IPv6 address.
 pub const GUEST6: &str = "guest6";
+/// Leads from the MAC of a device with limits to the mark of its connections.
+pub const DEVICE: &str = "device_mark";
+/// The rates of devices, by mark: what they send.
+pub const UP: &str = "rate_up";
+/// The rates of devices, by mark: what is sent to them.
+pub const DOWN: &str = "rate_down";
+/// What devices may use up in all, by mark.
+pub const DATA: &str = "data_used";
 const BLOCK4: &str = "block4";
 const BLOCK6: &str = "block6";
 const COUNTED: &str = "counted";
@@ -23,6 +34,8 @@ const COUNTED: &str = "counted";
 /// A device has one IPv4 address here, and a handful of IPv6 addresses at a time.
 const GUEST4_SIZE: u32 = 16_384;
 const GUEST6_SIZE: u32 = 65_536;
+/// Devices with limits: as many as there can be with an IPv4 address.
+const DEVICE_SIZE: u32 = GUEST4_SIZE;
 /// Devices whose connections are counted at a time; the kernel forgets those without any.
 const COUNTED_SIZE: u32 = 65_536;
 /// Connections one device may have open, of both families together. A busy laptop has a few hundred; the kernel's table on
@@ -71,7 +84,8 @@ pub fn tables(ruleset: &Ruleset) -> [Table; 2] {
 /// The guard table. It stands behind the working table (priority 10) and is the same under every ruleset. Its second
 /// chain is empty: as long as there is a chain of its kind, the kernel goes on translating the connections it tracks.
 pub fn guard() -> Table {
-    let marked = vec![rule(24, "marked by the working table", [Expr::Mark(MARK), Expr::Count, Expr::Accept])];
+    let marked =
+        vec![rule(24, "marked by the working table", [Expr::MarkBegins(MARK_BEGINS), Expr::Count, Expr::Accept])];
     let chains = vec![
         base("forward", Kind::Filter, Hook::Forward, 10, true, marked),
         base("translation", Kind::Nat, Hook::Postrouting, 100, false, Vec::new()),
@@ -107,7 +121,15 @@ fn sets(ruleset: &Ruleset) -> Vec<Set> {
         Set { name: BLOCK4, key: Key::Ipv4, content: Content::Networks(block4) },
         Set { name: BLOCK6, key: Key::Ipv6, content: Content::Networks(block6) },
         Set { name: COUNTED, key: Key::Mac, content: Content::Counted { size: COUNTED_SIZE } },
+        Set { name: DEVICE, key: Key::Mac, content: Content::Marks { size: DEVICE_SIZE } },
+        measured(UP, Measure::Rate),
+        measured(DOWN, Measure::Rate),
+        measured(DATA, Measure::Data),
     ]
+}
+
+fn measured(name: &'static str, measure: Measure) -> Set {
+    Set { name, key: Key::Mark, content: Content::Measured { size: DEVICE_SIZE, measure } }
 }
 
 /// Before connections are tracked: a packet with a false source costs no state.
@@ -328,7 +350,12 @@ fn admitted(ruleset: &Ruleset) -> Chain {
 }
 
 fn out() -> Chain {
-    let mut rules = vec![rule(24, "mark", [Expr::State(States::NEW), Expr::SetMark(MARK)])];
+    let mut rules = vec![
+        rule(24, "mark", [Expr::State(States::NEW), Expr::SetMark(MARK)]),
+        rule(32, "the device's own mark", [Expr::State(States::NEW), Expr::SetMarkOfMac(DEVICE)]),
+        rule(33, "data used up", [Expr::Over(DATA), Expr::Count, Expr::Goto("refused")]),
+        rule(32, "faster than the device may send", [Expr::Over(UP), Expr::Count, Expr::Drop]),
+    ];
     for l4 in [L4::Tcp, L4::Udp] {
         rules.push(rule(6, "admitted", [Expr::Protocol(l4), Expr::Count, Expr::Accept]));
     }
@@ -359,6 +386,8 @@ fn to_guests(ruleset: &Ruleset) -> Chain {
     if ruleset.ipv6 == Ipv6Mode::Off {
         rules.push(rule(15, "IPv6 is off", [Expr::Family(Family::Ipv6), Expr::Count, Expr::Drop]));
     }
+    rules.push(rule(33, "data used up", [Expr::Over(DATA), Expr::Count, Expr::Drop]));
+    rules.push(rule(32, "faster than the device may receive", [Expr::Over(DOWN), Expr::Count, Expr::Drop]));
     let reply = |promise, note, what| {
         rule(promise, note, [what, Expr::State(States::ESTABLISHED), Expr::Reply, Expr::Count, Expr::Accept])
     };

@@ -37,6 +37,8 @@ pub enum Key {
     Ipv4,
     /// `ipv6_addr`
     Ipv6,
+    /// `mark`
+    Mark,
 }
 
 /// What a set holds, and who fills it.
@@ -54,6 +56,27 @@ pub enum Content {
         /// Most elements it takes.
         size: u32,
     },
+    /// Each element leads to a mark.
+    Marks {
+        /// Most elements it takes.
+        size: u32,
+    },
+    /// Elements with a measure each, which matches when it is over.
+    Measured {
+        /// Most elements it takes.
+        size: u32,
+        /// Of what.
+        measure: Measure,
+    },
+}
+
+/// What an element of a set measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Measure {
+    /// Bytes a second.
+    Rate,
+    /// Bytes.
+    Data,
 }
 
 /// A chain.
@@ -214,10 +237,14 @@ pub enum Expr {
     Translated,
     /// Answers a connection that the other side began.
     Reply,
-    /// The connection carries this mark.
-    Mark(u32),
+    /// The connection carries a mark that begins with these eight bits.
+    MarkBegins(u8),
     /// Gives the connection this mark.
     SetMark(u32),
+    /// Gives the connection the mark to which the sender's MAC leads in this set, if it is there.
+    SetMarkOfMac(&'static str),
+    /// The connection's mark is in this set, and its measure there is over.
+    Over(&'static str),
     /// A TCP segment that opens a connection, from either side.
     Syn,
     /// The way back to the source does not lead over the interface it came from.

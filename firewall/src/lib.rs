@@ -9,6 +9,7 @@ mod client;
 pub mod contract;
 mod error;
 pub mod ir;
+mod limits;
 pub mod message;
 mod network;
 mod promise;
@@ -17,6 +18,7 @@ mod ruleset;
 
 pub use client::Guard;
 pub use error::Error;
+pub use limits::Limits;
 pub use message::{Counter, Forwarding, Guest, Health};
 pub use network::last_address;
 pub use promise::Promise;

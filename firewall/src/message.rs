@@ -12,7 +12,7 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sheshi_policy::Mac;
 
-use crate::{Error, Network, Ruleset};
+use crate::{Error, Limits, Network, Ruleset};
 
 /// Longest message, in bytes, either way.
 pub const MAX_MESSAGE: usize = 64 * 1024;
@@ -45,6 +45,9 @@ pub enum Request {
         addresses: Vec<IpAddr>,
         /// For how long, in milliseconds, at most [`MAX_TIME`].
         milliseconds: u64,
+        /// What it may use up, at all its addresses together; replaces what it was given before.
+        #[serde(default)]
+        limits: Limits,
     },
     /// Expel a device, and cut its connections.
     Expel {
@@ -53,6 +56,8 @@ pub enum Request {
     },
     /// Who is admitted.
     Guests,
+    /// Who has used up its data.
+    Spent,
     /// How it stands.
     Health,
 }
@@ -74,6 +79,11 @@ pub enum Response {
         guests: Vec<Guest>,
         /// Whether another page follows.
         more: bool,
+    },
+    /// Devices that have used up their data and are out; expel each to say that its session is ended.
+    Spent {
+        /// At most [`PAGE`] of them.
+        devices: Vec<Mac>,
     },
     /// How it stands.
     Health(Box<Health>),

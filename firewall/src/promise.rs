@@ -6,7 +6,7 @@ pub struct Promise(pub u8);
 
 impl Promise {
     /// Every promise that a rule keeps, with its title.
-    pub const ALL: [(Promise, &'static str); 25] = [
+    pub const ALL: [(Promise, &'static str); 27] = [
         (Promise(1), "nothing is forwarded that no rule names"),
         (Promise(2), "a guest's source address lies on the guest's interface"),
         (Promise(3), "the uplink cannot send from a guest's address"),
@@ -32,6 +32,8 @@ impl Promise {
         (Promise(23), "only TCP, UDP and ICMP leave: no tunnel protocol"),
         (Promise(24), "without the working table no new connection is forwarded"),
         (Promise(31), "one device does not use up the connections of all"),
+        (Promise(32), "a device with a limited rate gets no more than that, both families together"),
+        (Promise(33), "a device that has used up its data is out"),
     ];
 
     /// The promise a rule's comment names: `C07 …`.

@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Write};
 
 use crate::{
     Ruleset, contract,
-    ir::{Base, Chain, Content, Expr, Family, Hook, Key, Kind, L4, Rule, Set, States, Table},
+    ir::{Base, Chain, Content, Expr, Family, Hook, Key, Kind, L4, Measure, Rule, Set, States, Table},
     network,
 };
 
@@ -28,18 +28,28 @@ impl Display for Table {
 
 impl Display for Set {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "\tset {} {{", self.name)?;
+        let leads = matches!(self.content, Content::Marks { .. });
+        writeln!(f, "\t{} {} {{", if leads { "map" } else { "set" }, self.name)?;
         let key = match self.key {
             Key::Mac => "ether_addr",
             Key::MacIpv4 => "ether_addr . ipv4_addr",
             Key::MacIpv6 => "ether_addr . ipv6_addr",
             Key::Ipv4 => "ipv4_addr",
             Key::Ipv6 => "ipv6_addr",
+            Key::Mark => "mark",
         };
-        writeln!(f, "\t\ttype {key}")?;
+        writeln!(f, "\t\ttype {key}{}", if leads { " : mark" } else { "" })?;
         match &self.content {
             Content::Timed { size } => writeln!(f, "\t\tsize {size}\n\t\tflags timeout")?,
             Content::Counted { size } => writeln!(f, "\t\tsize {size}\n\t\tflags dynamic")?,
+            Content::Marks { size } => writeln!(f, "\t\tsize {size}")?,
+            Content::Measured { size, measure } => {
+                let nothing = match measure {
+                    Measure::Rate => "limit rate over 1 bytes/second",
+                    Measure::Data => "quota over 1 bytes",
+                };
+                writeln!(f, "\t\tsize {size}\n\t\t{nothing}")?;
+            }
             Content::Networks(networks) => {
                 writeln!(f, "\t\tflags interval")?;
                 if !networks.is_empty() {
@@ -122,8 +132,10 @@ impl Display for Expr {
             Self::State(states) => write!(f, "ct state {states}"),
             Self::Translated => f.write_str("ct status dnat"),
             Self::Reply => f.write_str("ct direction reply"),
-            Self::Mark(mark) => write!(f, "ct mark {mark:#010x}"),
+            Self::MarkBegins(bits) => write!(f, "ct mark {:#010x}/8", u32::from(*bits) << 24),
             Self::SetMark(mark) => write!(f, "ct mark set {mark:#010x}"),
+            Self::SetMarkOfMac(set) => write!(f, "ct mark set ether saddr map @{set}"),
+            Self::Over(set) => write!(f, "ct mark @{set}"),
             Self::Syn => f.write_str("tcp flags syn / syn,rst"),
             Self::SourceAstray => f.write_str("fib saddr . iif oif missing"),
             Self::NotOfThisInterface => f.write_str("fib daddr . iif type != local"),

@@ -32,6 +32,8 @@ pub struct Config {
     pub network: Network,
     /// The resolver.
     pub dns: Dns,
+    /// What each guest's device may use up.
+    pub guests: sheshi_firewall::Limits,
     /// What guests see. The addresses are filled in from the guest interface when the gateway starts.
     pub portal: sheshi_captive_portal::Settings,
     /// The port of the portal's API over TLS, when it has a certificate.
@@ -159,6 +161,7 @@ fn whole(top: &mut Section<'_, '_>, folder: &Path) -> Option<Config> {
         top.missing("dns", "write a section [dns] with upstreams");
     }
     let dns = top.section("dns", dns).unwrap_or_default();
+    let guests = top.section("guests", guests).unwrap_or_default();
     let socket = |section: &mut Section<'_, '_>| parsed(section, "socket", "the path of a Unix socket");
     let guard = top.section("guard", socket).flatten().unwrap_or_else(|| run.join("guard.sock"));
     let control = top.section("control", socket).flatten().unwrap_or_else(|| DEFAULT_CONTROL.into());
@@ -168,7 +171,7 @@ fn whole(top: &mut Section<'_, '_>, folder: &Path) -> Option<Config> {
     }
     let portal = top.section("portal", |section| portal(section, &site, &state, &run)).flatten()?;
     let portal_tls = portal.tls.as_ref().map(|tls| tls.port);
-    Some(Config { site, state, run, policy, network, dns, portal, portal_tls, guard, control, metrics })
+    Some(Config { site, state, run, policy, network, dns, guests, portal, portal_tls, guard, control, metrics })
 }
 
 /// A text that reads as a `T`.
@@ -244,6 +247,14 @@ fn lease(section: &mut Section<'_, '_>) -> Duration {
             Duration::from_secs(3600)
         }
     }
+}
+
+/// Rates as they are sold, in kbit/s, and data in MiB; the firewall counts bytes.
+fn guests(section: &mut Section<'_, '_>) -> sheshi_firewall::Limits {
+    let mut rate = |key| number(section, key, 64..=10_000_000).map(|kbit| kbit * 1000 / 8);
+    let (down, up) = (rate("down_kbit"), rate("up_kbit"));
+    let data = number(section, "data_mib", 1..=1_000_000).map(|mib| mib << 20);
+    sheshi_firewall::Limits { down, up, data }
 }
 
 fn metrics(section: &mut Section<'_, '_>) -> Option<SocketAddr> {

@@ -135,7 +135,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
     settings.addresses.clone_from(&plan.addresses);
     let portal = Portal::open(
         settings,
-        Arc::new(Doors(guard.clone())),
+        Arc::new(Doors { guard: guard.clone(), limits: config.guests }),
         Arc::new(network.clone()),
         Arc::clone(&directory),
         Arc::clone(&policy),
@@ -312,7 +312,10 @@ impl Gateway {
                     }
                     None => break Err(failed("the kernel's network events have ended")),
                 },
-                _ = second.tick() => self.portal.tick().await,
+                _ = second.tick() => {
+                    self.portal.tick().await;
+                    self.end_spent().await;
+                }
                 _ = round.tick() => self.look_round().await,
                 _ = hangup.recv() => {
                     let gateway = Arc::clone(&self);
@@ -471,7 +474,9 @@ impl Gateway {
     async fn readmit(&self) {
         let Ok(kernel) = gate::ask(&self.guard, Guard::guests).await else { return };
         let kernel: HashSet<(Mac, IpAddr)> = kernel.into_iter().map(|guest| (guest.mac, guest.address)).collect();
-        for session in self.portal.sessions() {
+        // Asked after the guests: whoever is gone from them because its data is used up is named by this.
+        let Ok(spent) = gate::ask(&self.guard, Guard::spent).await else { return };
+        for session in self.portal.sessions().into_iter().filter(|session| !spent.contains(&session.mac)) {
             let (mac, left) = (session.mac, session.left);
             let lost: Vec<_> =
                 session.addresses.into_iter().filter(|address| !kernel.contains(&(mac, *address))).collect();
@@ -479,12 +484,29 @@ impl Gateway {
             if lost.is_empty() || left < ROUND {
                 continue;
             }
-            if let Err(error) = gate::ask(&self.guard, move |guard| guard.admit(mac, &lost, left)).await {
+            let limits = self.config.guests;
+            let admitted = gate::ask(&self.guard, move |guard| guard.admit_within(mac, &lost, left, limits)).await;
+            if let Err(error) = admitted {
                 tracing::warn!("a guest whom the kernel has lost was not admitted again: {error}");
             }
             // Whoever was expelled meanwhile must not be back in by this.
             if !self.portal.sessions().iter().any(|session| session.mac == mac) {
                 let _ = gate::ask(&self.guard, move |guard| guard.expel(mac)).await;
+            }
+        }
+    }
+
+    /// Ends the sessions of devices whose data is used up; the guard has shut them out already.
+    async fn end_spent(&self) {
+        if self.config.guests.data.is_none() {
+            return;
+        }
+        for mac in gate::ask(&self.guard, Guard::spent).await.unwrap_or_default() {
+            match self.portal.expel(mac).await {
+                Ok(true) => {}
+                // Without a session nobody else tells the guard that it is over.
+                Ok(false) => drop(gate::ask(&self.guard, move |guard| guard.expel(mac)).await),
+                Err(error) => tracing::warn!("a session whose data is used up was not ended: {error}"),
             }
         }
     }

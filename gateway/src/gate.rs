@@ -3,7 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use sheshi_captive_portal::{BoxFuture, Gate, GateError, Neighbours};
-use sheshi_firewall::Guard;
+use sheshi_firewall::{Guard, Limits};
 use sheshi_policy::Mac;
 
 use crate::network::Network;
@@ -19,12 +19,18 @@ pub async fn ask<T: Send + 'static>(
 
 /// The firewall, as the portal sees it.
 #[derive(Debug)]
-pub struct Doors(pub Guard);
+pub struct Doors {
+    /// Who opens.
+    pub guard: Guard,
+    /// What each device may use up.
+    pub limits: Limits,
+}
 
 impl Gate for Doors {
     fn admit(&self, mac: Mac, addresses: Vec<IpAddr>, time: Duration) -> BoxFuture<'_, Result<(), GateError>> {
         Box::pin(async move {
-            ask(&self.0, move |guard| guard.admit(mac, &addresses, time))
+            let limits = self.limits;
+            ask(&self.guard, move |guard| guard.admit_within(mac, &addresses, time, limits))
                 .await
                 .map_err(|error| GateError(error.to_string()))
         })
@@ -32,7 +38,10 @@ impl Gate for Doors {
 
     fn expel(&self, mac: Mac) -> BoxFuture<'_, Result<(), GateError>> {
         Box::pin(async move {
-            ask(&self.0, move |guard| guard.expel(mac)).await.map(drop).map_err(|error| GateError(error.to_string()))
+            ask(&self.guard, move |guard| guard.expel(mac))
+                .await
+                .map(drop)
+                .map_err(|error| GateError(error.to_string()))
         })
     }
 }

@@ -109,6 +109,7 @@ pub(crate) fn write(folder: &Path, options: &Options) -> Result<(), LabError> {
         run: run.clone(),
     };
     let text = toml::to_string(&config).map_err(std::io::Error::other).doing(|| "writing gateway.toml".into())?;
+    let text = format!("{text}\n{}", options.settings);
     fs::write(path(folder), text).doing(|| format!("writing {}", path(folder).display()))?;
     write_policy(folder, options)?;
     if options.isolation == Isolation::Root {

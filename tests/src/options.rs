@@ -55,6 +55,8 @@ pub struct Options {
     pub policy: Option<PathBuf>,
     /// How long a session lasts, as the gateway's configuration writes it.
     pub session: String,
+    /// More sections of the gateway's configuration, as an admin would write them.
+    pub settings: String,
     /// Whether the lab's folder (logs, state) stays when the lab ends.
     pub keep: bool,
 }
@@ -69,6 +71,7 @@ impl Default for Options {
             lists: None,
             policy: None,
             session: "8h".into(),
+            settings: String::new(),
             keep: false,
         }
     }

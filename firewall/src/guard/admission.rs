@@ -10,12 +10,13 @@ use std::{
 
 use nix::errno::Errno;
 use sheshi_firewall::{
-    Error, Guest, Ruleset, contract,
+    Error, Guest, Limits, Ruleset, contract,
     message::{MAX_ADDRESSES, MAX_TIME},
 };
 use sheshi_policy::Mac;
 
 use crate::{
+    allowance::drifted,
     connections::{self, Cutter},
     encode::Transaction,
     hold::Holder,
@@ -35,8 +36,8 @@ pub(crate) struct Post {
 impl Post {
     /// Admits a device at addresses of guests' networks; renews those it has. Connections of addresses that are new are
     /// cut; if that fails, they are taken out again.
-    pub(crate) fn admit(&self, mac: Mac, addresses: &[IpAddr], time: Duration) -> Result<(), Error> {
-        let new = locked(&self.keeper).let_in(mac, addresses, time)?;
+    pub(crate) fn admit(&self, mac: Mac, addresses: &[IpAddr], time: Duration, limits: Limits) -> Result<(), Error> {
+        let new = locked(&self.keeper).let_in(mac, addresses, time, limits)?;
         if let Err(source) = self.cutter.cut(new.iter().map(|(_, address)| *address)) {
             locked(&self.keeper).take_out(&new)?;
             return Err(failed("cut a guest's older connections", source));
@@ -47,10 +48,18 @@ impl Post {
 
     /// Expels a device; returns how many of its addresses were admitted.
     pub(crate) fn expel(&self, mac: Mac) -> Result<usize, Error> {
+        let count = self.shut_out(mac)?;
+        // Whoever asks knows now that its session is over, and may begin another.
+        locked(&self.keeper).devices.spent.remove(&mac);
+        Ok(count)
+    }
+
+    pub(crate) fn shut_out(&self, mac: Mac) -> Result<usize, Error> {
         let mut keeper = locked(&self.keeper);
         keeper.read_guests()?;
         let pairs: Vec<Pair> = keeper.guests.keys().filter(|(admitted, _)| *admitted == mac).copied().collect();
         let count = keeper.take_out(&pairs)?;
+        keeper.forget_devices()?;
         drop(keeper);
         self.cutter
             .cut(pairs.iter().map(|(_, address)| *address))
@@ -76,6 +85,9 @@ impl Post {
                 // One of them may have been admitted anew meanwhile.
                 keeper.guests.retain(|pair, until| *until > now || !over.contains(pair));
                 keeper.gone.retain(|pair| !over.contains(pair));
+                if let Err(error) = keeper.forget_devices() {
+                    tracing::error!(%error, "forgetting what devices might use up; trying again");
+                }
             }
             Err(error) => {
                 tracing::error!(%error, "cutting the connections of guests whose time is over; trying again");
@@ -85,8 +97,9 @@ impl Post {
 }
 
 impl Keeper {
-    /// Puts the pairs into the kernel's sets, and returns those that are new.
-    fn let_in(&mut self, mac: Mac, addresses: &[IpAddr], time: Duration) -> Result<Vec<Pair>, Error> {
+    /// Puts the pairs into the kernel's sets, and what the device may use up. Returns the pairs whose connections are to be
+    /// cut: the new ones, and all when the device's connections carry another mark from now on.
+    fn let_in(&mut self, mac: Mac, addresses: &[IpAddr], time: Duration, limits: Limits) -> Result<Vec<Pair>, Error> {
         let doing = "admit a guest";
         if time.is_zero() || time > MAX_TIME {
             return Err(refused(
@@ -97,6 +110,10 @@ impl Keeper {
         // A group address (first bit of the first octet) or none at all belongs to no device.
         if mac.0[0] & 1 != 0 || mac.0 == [0; 6] {
             return Err(refused(doing, "the MAC address is no device's".into()));
+        }
+        limits.check()?;
+        if self.devices.spent.contains(&mac) {
+            return Err(refused(doing, "its data is used up, and its session is not ended yet".into()));
         }
         if addresses.is_empty() || addresses.len() > MAX_ADDRESSES {
             return Err(refused(doing, format!("{} addresses; want 1 to {MAX_ADDRESSES}", addresses.len())));
@@ -109,25 +126,36 @@ impl Keeper {
         let timed = |pair: &Pair| (pair.0, pair.1, milliseconds(time));
         let (mut known, mut new): (Vec<Pair>, Vec<Pair>);
         let mut attempt = 0;
+        let changed;
         loop {
             (known, new) =
                 addresses.iter().map(|address| (mac, *address)).partition(|pair| self.guests.contains_key(pair));
             let mut transaction = Transaction::new();
             // The kernel before 6.12 keeps the old time of an element that is added again.
             transaction.expel(&known.iter().map(|pair| (pair.0, pair.1, 0)).collect::<Vec<_>>());
+            let change = self.change_of(mac, limits);
+            transaction.unlimit(&change.0.map(|device| (mac, device)).into_iter().collect::<Vec<_>>());
+            transaction.limit(&change.1.map(|device| (mac, device)).into_iter().collect::<Vec<_>>());
             transaction.admit(&known.iter().chain(&new).map(timed).collect::<Vec<_>>());
             match self.socket.commit(&transaction.finish()) {
-                Ok(()) => break,
+                Ok(()) => break changed = change,
                 // An element's time ran out just now, or memory and kernel have drifted apart.
-                Err(failure) if attempt < 3 && (failure.is(Errno::ENOENT) || failure.is(Errno::EEXIST)) => {
+                Err(failure) if attempt < 3 && drifted(&failure) => {
                     attempt += 1;
                     self.read_guests()?;
+                    self.read_devices()?;
                 }
                 Err(failure) => return Err(failed_by(doing, failure)),
             }
         }
         self.guests.extend(known.iter().chain(&new).map(|pair| (*pair, until)));
-        Ok(new)
+        match changed {
+            (None, None) => return Ok(new),
+            (_, Some(device)) => drop(self.devices.known.insert(mac, device)),
+            (Some(_), None) => drop(self.devices.known.remove(&mac)),
+        }
+        let same_mark = changed.0.map(|device| device.mark) == changed.1.map(|device| device.mark);
+        Ok(if same_mark { new } else { self.guests.keys().filter(|(other, _)| *other == mac).copied().collect() })
     }
 
     fn take_out(&mut self, pairs: &[Pair]) -> Result<usize, Error> {
@@ -184,7 +212,7 @@ impl Keeper {
         let stale =
             |source: IpAddr| !admitted.contains(&source) && networks.iter().any(|network| network.contains(source));
         connections::cut(&mut self.socket, |connection| {
-            connection.mark == contract::MARK && connection.source.is_some_and(stale)
+            connection.mark >> 24 == u32::from(contract::MARK_BEGINS) && connection.source.is_some_and(stale)
         })
         .map_err(|source| failed("cut the connections of guests whose time is over", source))?;
         Ok(())

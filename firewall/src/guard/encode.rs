@@ -11,19 +11,24 @@ use nftnl::{
 };
 use sheshi_firewall::{
     Network, contract,
-    ir::{self, Content, Key, Kind},
+    ir::{self, Content, Key, Kind, Measure},
 };
 use sheshi_policy::Mac;
 
 use crate::{
+    allowance::Device,
     express,
     netlink::{self, Batched},
-    sys::{self, FlaggedTable},
+    sys::{self, FlaggedTable, With},
 };
 
 const NFT_SET_INTERVAL: u32 = 4;
+const NFT_SET_MAP: u32 = 8;
 const NFT_SET_TIMEOUT: u32 = 16;
 const NFT_SET_EVAL: u32 = 32;
+
+/// Bytes that may come on top of a second's worth: the kernel hands us up to 64 KiB as one packet, which must fit whole.
+const BURST: u32 = 64 * 1024;
 
 /// What of a table is in the kernel already.
 #[derive(Debug, Default, Clone)]
@@ -97,6 +102,16 @@ impl Transaction {
         self.pairs(guests, MsgType::Del);
     }
 
+    /// Adds devices with what they may use up.
+    pub(crate) fn limit(&mut self, devices: &[(Mac, Device)]) {
+        self.devices(devices, MsgType::Add);
+    }
+
+    /// Takes devices out with what they may use up. Fails with ENOENT if one is not there.
+    pub(crate) fn unlimit(&mut self, devices: &[(Mac, Device)]) {
+        self.devices(devices, MsgType::Del);
+    }
+
     /// The bytes for the kernel.
     pub(crate) fn finish(self) -> Batched {
         let pages = self.batch.finalize();
@@ -115,15 +130,38 @@ impl Transaction {
         for (mac, address, milliseconds) in guests {
             match address {
                 IpAddr::V4(address) => {
-                    sys::element(&mut set4, &Pair4::new(&[&mac.0, &address.octets()]), *milliseconds, false);
+                    sys::element(&mut set4, &Pair4::new(&[&mac.0, &address.octets()]), &With::Time(*milliseconds));
                 }
                 IpAddr::V6(address) => {
-                    sys::element(&mut set6, &Pair6::new(&[&mac.0, &address.octets()]), *milliseconds, false);
+                    sys::element(&mut set6, &Pair6::new(&[&mac.0, &address.octets()]), &With::Time(*milliseconds));
                 }
             }
         }
         self.elements(&set4, message, contract::GUEST4);
         self.elements(&set6, message, contract::GUEST6);
+    }
+
+    fn devices(&mut self, devices: &[(Mac, Device)], message: MsgType) {
+        let table = sys::table(&c(contract::WORKING));
+        let mut leads = Set::<Hardware>::new_named(&c(contract::DEVICE), 0, &table, ProtoFamily::Inet);
+        let named = |name: &str| Set::<Mark>::new_named(&c(name), 0, &table, ProtoFamily::Inet);
+        let (mut up, mut down, mut data) = (named(contract::UP), named(contract::DOWN), named(contract::DATA));
+        for (mac, device) in devices {
+            sys::element(&mut leads, &Hardware::new(&[&mac.0]), &With::Value(device.mark));
+            let mark = Mark::new(&[&device.mark.to_ne_bytes()]);
+            for (set, rate) in [(&mut up, device.limits.up), (&mut down, device.limits.down)] {
+                if let Some(rate) = rate {
+                    sys::element(set, &mark, &With::Measure(express::rate(rate, BURST)));
+                }
+            }
+            if let Some(bytes) = device.limits.data {
+                sys::element(&mut data, &mark, &With::Measure(express::data(bytes, device.used)));
+            }
+        }
+        self.elements(&leads, message, contract::DEVICE);
+        for (set, name) in [(&up, contract::UP), (&down, contract::DOWN), (&data, contract::DATA)] {
+            self.elements(set, message, name);
+        }
     }
 
     fn elements<K>(&mut self, set: &Set<'_, K>, message: MsgType, name: &str) {
@@ -136,11 +174,12 @@ impl Transaction {
 
     fn set(&mut self, table: &Table, set: &ir::Set, id: u32) {
         match set.key {
-            Key::Mac => self.typed_set::<9, 6>(table, set, id),
+            Key::Mac => self.typed_set::<{ Hardware::TYPE }, 6>(table, set, id),
             Key::MacIpv4 => self.typed_set::<{ Pair4::TYPE }, 12>(table, set, id),
             Key::MacIpv6 => self.typed_set::<{ Pair6::TYPE }, 24>(table, set, id),
             Key::Ipv4 => self.typed_set::<{ Address4::TYPE }, 4>(table, set, id),
             Key::Ipv6 => self.typed_set::<{ Address6::TYPE }, 16>(table, set, id),
+            Key::Mark => self.typed_set::<{ Mark::TYPE }, 4>(table, set, id),
         }
     }
 
@@ -154,6 +193,22 @@ impl Transaction {
                 self.batch.add(&nft_set, MsgType::Add);
                 self.label(format!("set {}", set.name));
             }
+            Content::Marks { size } => {
+                sys::shape(&mut nft_set, NFT_SET_MAP, *size);
+                sys::leads_to(&mut nft_set, Mark::TYPE, Mark::LEN);
+                self.batch.add(&nft_set, MsgType::Add);
+                self.label(format!("map {}", set.name));
+            }
+            Content::Measured { size, measure } => {
+                sys::shape(&mut nft_set, 0, *size);
+                let nothing = match measure {
+                    Measure::Rate => express::rate(1, 0),
+                    Measure::Data => express::data(1, 0),
+                };
+                sys::measures(&mut nft_set, &nothing);
+                self.batch.add(&nft_set, MsgType::Add);
+                self.label(format!("set {}", set.name));
+            }
             Content::Networks(networks) => {
                 sys::shape(&mut nft_set, NFT_SET_INTERVAL, 0);
                 self.batch.add(&nft_set, MsgType::Add);
@@ -161,10 +216,10 @@ impl Transaction {
                 sys::empty(&mut self.batch, &nft_set);
                 self.label(format!("old elements of the set {}", set.name));
                 for network in networks {
-                    sys::element(&mut nft_set, &Bytes::address(network.address()), 0, false);
+                    sys::element(&mut nft_set, &Bytes::address(network.address()), &With::Nothing);
                     // Where no address follows, the interval has no end and goes to the last address.
                     if let Some(after) = following(network) {
-                        sys::element(&mut nft_set, &Bytes::address(after), 0, true);
+                        sys::element(&mut nft_set, &Bytes::address(after), &With::IntervalEnd);
                     }
                 }
                 self.elements(&nft_set, MsgType::Add, set.name);
@@ -204,8 +259,10 @@ fn c(text: &str) -> CString {
     CString::new(text).expect("names have no zero byte")
 }
 
-/// A key's bytes. nft's type numbers: 7 IPv4, 8 IPv6, 9 MAC; a concatenation has six bits for each.
+/// A key's bytes. nft's type numbers: 7 IPv4, 8 IPv6, 9 MAC, 19 mark; a concatenation has six bits for each.
 struct Bytes<const TYPE: u32, const LENGTH: usize>([u8; LENGTH]);
+type Hardware = Bytes<9, 6>;
+type Mark = Bytes<19, 4>;
 type Address4 = Bytes<7, 4>;
 type Address6 = Bytes<8, 16>;
 type Pair4 = Bytes<{ (9 << 6) | 7 }, 12>;

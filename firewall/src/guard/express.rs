@@ -40,6 +40,9 @@ const NAT_RANGE_PROTO_SPECIFIED: u32 = 2;
 const IPS_DST_NAT: u32 = 32;
 const DYNSET_ADD: u32 = 0;
 const CONNLIMIT_OVER: u32 = 1;
+/// NFT_LIMIT_F_INV and NFT_QUOTA_F_INV.
+const OVER: u32 = 1;
+const LIMIT_BYTES: u32 = 1;
 
 /// Adds the expressions to the rule.
 pub(crate) fn add(exprs: &[Expr], rule: &mut Rule<'_>) {
@@ -47,6 +50,28 @@ pub(crate) fn add(exprs: &[Expr], rule: &mut Rule<'_>) {
     for expr in exprs {
         writer.expr(expr);
     }
+}
+
+/// A measure that matches above so many bytes a second, the first second's worth and `burst` at once.
+pub(crate) fn rate(bytes: u64, burst: u32) -> Raw {
+    let attributes = vec![
+        (nft::NFTNL_EXPR_LIMIT_RATE, Value::U64(bytes)),
+        (nft::NFTNL_EXPR_LIMIT_UNIT, Value::U64(1)),
+        (nft::NFTNL_EXPR_LIMIT_BURST, Value::U32(burst)),
+        (nft::NFTNL_EXPR_LIMIT_TYPE, Value::U32(LIMIT_BYTES)),
+        (nft::NFTNL_EXPR_LIMIT_FLAGS, Value::U32(OVER)),
+    ];
+    Raw { name: c"limit", attributes }
+}
+
+/// A measure that matches above so many bytes, of which some are used already.
+pub(crate) fn data(bytes: u64, used: u64) -> Raw {
+    let attributes = vec![
+        (nft::NFTNL_EXPR_QUOTA_BYTES, Value::U64(bytes)),
+        (nft::NFTNL_EXPR_QUOTA_FLAGS, Value::U32(OVER)),
+        (nft::NFTNL_EXPR_QUOTA_CONSUMED, Value::U64(used)),
+    ];
+    Raw { name: c"quota", attributes }
 }
 
 struct Writer<'r, 'c> {
@@ -109,13 +134,32 @@ impl Writer<'_, '_> {
                 );
                 self.equal(&[1]);
             }
-            Expr::Mark(mark) => {
+            Expr::MarkBegins(bits) => {
                 self.push(&Conntrack::Mark { set: false });
-                self.equal(&mark.to_ne_bytes());
+                self.push(&Bitwise::new(0xff00_0000_u32, 0_u32));
+                self.equal(&(u32::from(*bits) << 24).to_ne_bytes());
             }
             Expr::SetMark(mark) => {
                 self.push(&Immediate::new(*mark, Register::Reg1));
                 self.push(&Conntrack::Mark { set: true });
+            }
+            Expr::SetMarkOfMac(set) => {
+                self.push(&Meta::IifType);
+                self.push(&Cmp::new(CmpOp::Eq, ARPHRD_ETHER));
+                self.push(&Payload::LinkLayer(LLHeaderField::Saddr));
+                self.raw(
+                    c"lookup",
+                    [
+                        (nft::NFTNL_EXPR_LOOKUP_SREG, Value::U32(REGISTER_1)),
+                        (nft::NFTNL_EXPR_LOOKUP_DREG, Value::U32(REGISTER_1)),
+                        (nft::NFTNL_EXPR_LOOKUP_SET, Value::Text(CString::new(*set).expect("set names are ours"))),
+                    ],
+                );
+                self.push(&Conntrack::Mark { set: true });
+            }
+            Expr::Over(set) => {
+                self.push(&Conntrack::Mark { set: false });
+                self.lookup(set);
             }
             Expr::Syn => {
                 self.l4(L4::Tcp);

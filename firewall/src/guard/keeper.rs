@@ -14,6 +14,7 @@ use sheshi_firewall::{Counter, Error, Health, Promise, Ruleset, contract, ir::Ta
 use sheshi_policy::Mac;
 
 use crate::{
+    allowance::{Device, Devices},
     encode::{Present, Transaction},
     forwarding,
     kernel::{self, Pair},
@@ -45,6 +46,8 @@ pub(crate) struct Keeper {
     pub(crate) guests: HashMap<Pair, Instant>,
     /// Pairs the kernel no longer has, whose connections are still to be cut.
     pub(crate) gone: HashSet<Pair>,
+    /// What those of them with limits may use up.
+    pub(crate) devices: Devices,
     /// Which of [`OWNERSHIP`] this kernel takes.
     ownership: usize,
     restored: u64,
@@ -62,6 +65,7 @@ impl Keeper {
             shown: Vec::new(),
             guests: HashMap::new(),
             gone: HashSet::new(),
+            devices: Devices::default(),
             ownership: 0,
             restored: 0,
             state,
@@ -77,6 +81,7 @@ impl Keeper {
     fn begin(&mut self) -> Result<(), Error> {
         let found = self.picture(contract::WORKING)?;
         self.read_guests()?;
+        self.read_devices()?;
         if let Some(ruleset) = self.load()? {
             tracing::info!(generation = ruleset.generation, "putting the last ruleset in force again");
             self.apply(&ruleset)?;
@@ -113,7 +118,7 @@ impl Keeper {
             let found = self.picture(table.name)?;
             presents.push(Present { exists: found.exists, chains: found.chains().cloned().collect() });
         }
-        let kept = self.commit(tables, &presents, &[]);
+        let kept = self.commit(tables, &presents, &[], &[]);
         if let Err(failure) = kept {
             tracing::warn!(%failure, "the rules could not be refilled in place; replacing the tables");
             self.replace(tables).map_err(|failure| failed_by(doing, failure))?;
@@ -131,10 +136,17 @@ impl Keeper {
             .filter(|(_, _, left)| *left > 0)
             .collect();
         let presents: Vec<_> = tables.iter().map(|_| Present::default()).collect();
-        self.commit(tables, &presents, &guests)
+        let devices: Vec<_> = self.devices.known.iter().map(|(mac, device)| (*mac, *device)).collect();
+        self.commit(tables, &presents, &guests, &devices)
     }
 
-    fn commit(&mut self, tables: &[Table], presents: &[Present], guests: &[(Mac, IpAddr, u64)]) -> Result<(), Failure> {
+    fn commit(
+        &mut self,
+        tables: &[Table],
+        presents: &[Present],
+        guests: &[(Mac, IpAddr, u64)],
+        devices: &[(Mac, Device)],
+    ) -> Result<(), Failure> {
         let reading = |source| Failure { doing: "reading the tables".into(), source };
         loop {
             let mut transaction = Transaction::new();
@@ -152,6 +164,7 @@ impl Keeper {
                 transaction.install(table, &present, flags);
                 if table.name == contract::WORKING {
                     transaction.admit(guests);
+                    transaction.limit(devices);
                 }
             }
             match self.socket.commit(&transaction.finish()) {

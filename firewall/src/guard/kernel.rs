@@ -1,17 +1,18 @@
 //! What the kernel holds: tables, and the admitted.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     time::Duration,
 };
 
 use nix::errno::Errno;
-use sheshi_firewall::contract;
+use sheshi_firewall::{Limits, contract};
 use sheshi_policy::Mac;
 
 use crate::{
+    allowance::Device,
     netlink::{Message, Socket, number, put, text},
     picture::{self, Picture},
 };
@@ -77,6 +78,45 @@ pub(crate) fn guests(socket: &mut Socket) -> io::Result<HashMap<Pair, Duration>>
             }
         }
         Ok(guests)
+    })
+}
+
+/// The devices with limits, and every mark that is given, also where its device is not known. Empty without a table.
+pub(crate) fn devices(socket: &mut Socket) -> io::Result<(HashMap<Mac, Device>, HashSet<u32>)> {
+    whole(socket, |socket| {
+        let mut macs: HashMap<u32, Mac> = HashMap::new();
+        let mut found: HashMap<u32, Device> = HashMap::new();
+        for set in [contract::DEVICE, contract::UP, contract::DOWN, contract::DATA] {
+            let question = question(&[(1, contract::WORKING), (2, set)]);
+            let read = socket.dump(picture::GETSETELEM, NFPROTO_INET, &question, |message| {
+                for element in picture::elements(&message) {
+                    let leads = set == contract::DEVICE;
+                    let mark = if leads { &element.value } else { &element.key };
+                    let Ok(mark) = <[u8; 4]>::try_from(mark.as_slice()).map(u32::from_ne_bytes) else { continue };
+                    let fresh = Device { mark, limits: Limits::default(), used: 0 };
+                    let device = found.entry(mark).or_insert(fresh);
+                    match set {
+                        contract::UP => device.limits.up = Some(element.measured.0),
+                        contract::DOWN => device.limits.down = Some(element.measured.0),
+                        contract::DATA => {
+                            device.limits.data = Some(element.measured.0);
+                            device.used = element.measured.1;
+                        }
+                        _ => {
+                            if let Ok(mac) = <[u8; 6]>::try_from(element.key.as_slice()) {
+                                macs.insert(mark, Mac(mac));
+                            }
+                        }
+                    }
+                }
+            });
+            match read {
+                Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => {}
+                other => other?,
+            }
+        }
+        let marks = found.keys().copied().collect();
+        Ok((found.into_iter().filter_map(|(mark, device)| Some((*macs.get(&mark)?, device))).collect(), marks))
     })
 }
 

@@ -5,6 +5,7 @@
 //! say); back from it, [`kernel`] and [`connections`] read, and [`picture`] compares. Nothing here parses a byte that a guest sent.
 
 mod admission;
+mod allowance;
 mod connections;
 mod encode;
 mod express;

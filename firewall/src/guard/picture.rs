@@ -61,6 +61,7 @@ struct Shape {
     flags: u64,
     key_type: u64,
     key_length: u64,
+    value_type: u64,
     size: u64,
 }
 
@@ -100,7 +101,8 @@ impl Picture {
             NEWSET => {
                 let size = message.attribute(9).and_then(|desc| attributes(desc).find(|(kind, _)| *kind == 1));
                 let size = size.map_or(0, |(_, value)| number(value));
-                let shape = Shape { flags: value(3), key_type: value(4), key_length: value(5), size };
+                let shape =
+                    Shape { flags: value(3), key_type: value(4), key_length: value(5), value_type: value(6), size };
                 self.sets.insert(name(2), shape);
             }
             NEWSETELEM => {
@@ -292,6 +294,10 @@ pub(crate) struct Element {
     timeout: u64,
     /// Milliseconds left.
     pub(crate) left: u64,
+    /// The value it leads to.
+    pub(crate) value: Vec<u8>,
+    /// Of its expression, if it has one: the attributes 1 and 4, which are a limit's rate, a quota's bytes and what is used.
+    pub(crate) measured: (u64, u64),
 }
 
 /// The elements a message names.
@@ -300,7 +306,15 @@ pub(crate) fn elements<'m>(message: &Message<'m>) -> impl Iterator<Item = Elemen
         let get = |wanted: u16| attributes(element).find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
         let key = attributes(get(1).unwrap_or_default()).next().map_or(Vec::new(), |(_, key)| key.to_vec());
         let value = |kind| get(kind).map_or(0, number);
-        Element { key, interval_end: value(3) & 1 != 0, timeout: value(4), left: value(5) }
+        let data = attributes(get(2).unwrap_or_default()).next().map_or(Vec::new(), |(_, value)| value.to_vec());
+        let nested = |bytes: &'m [u8], wanted: u16| {
+            attributes(bytes).find(|(kind, _)| *kind == wanted).map_or(&[] as &[u8], |(_, value)| value)
+        };
+        // NFTA_SET_ELEM_EXPR, NFTA_EXPR_DATA.
+        let measure = nested(get(7).unwrap_or_default(), 2);
+        let measured = (number(nested(measure, 1)), number(nested(measure, 4)));
+        let (timeout, left) = (value(4), value(5));
+        Element { key, interval_end: value(3) & 1 != 0, timeout, left, value: data, measured }
     })
 }
 

@@ -109,10 +109,14 @@ fn converse(stream: &UnixStream, post: &Post) -> Result<(), Error> {
                 ruleset.block.append(&mut pages);
                 locked(&post.keeper).apply(&ruleset).map(|()| Response::Done)
             }
-            Request::Admit { mac, addresses, milliseconds } => {
-                post.admit(mac, &addresses, Duration::from_millis(milliseconds)).map(|()| Response::Done)
+            Request::Admit { mac, addresses, milliseconds, limits } => {
+                post.admit(mac, &addresses, Duration::from_millis(milliseconds), limits).map(|()| Response::Done)
             }
             Request::Expel { mac } => post.expel(mac).map(|count| Response::Expelled { count }),
+            Request::Spent => {
+                let devices = locked(&post.keeper).devices.spent.iter().take(PAGE).copied().collect();
+                Ok(Response::Spent { devices })
+            }
             Request::Guests => match locked(&post.keeper).guests() {
                 Ok(guests) => {
                     send_guests(stream, guests)?;

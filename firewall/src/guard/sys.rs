@@ -2,7 +2,7 @@
 //! What nftnl's safe interface cannot say, said through libnftnl's own functions: the only file of the room with `unsafe`.
 //!
 //! Expressions the crate does not know (given as data: a name and its attributes), sets with flags and sizes, elements
-//! with a time or an interval's end, emptying a set, table flags. Each function hands libnftnl values that live longer
+//! with a time, a value, a measure or an interval's end, emptying a set, table flags. Each function hands libnftnl values that live longer
 //! than the call, of the size the attribute has, and checks every allocation; libnftnl copies what it is given.
 
 use std::{
@@ -87,9 +87,38 @@ pub(crate) fn shape<K>(set: &mut Set<'_, K>, flags: u32, size: u32) {
     }
 }
 
-/// Puts an element into the list that `Set::elems_iter` sends: with a time in milliseconds unless zero, and as the end of
-/// an interval if so said.
-pub(crate) fn element<K: SetKey>(set: &mut Set<'_, K>, key: &K, milliseconds: u64, interval_end: bool) {
+/// Lets each element of a set lead to a value: its type as nft numbers it, and its length in bytes.
+pub(crate) fn leads_to<K>(set: &mut Set<'_, K>, kind: u32, length: u32) {
+    let set = set.as_ptr().as_ptr();
+    // SAFETY: `set` is a live nftnl_set that we hold exclusively; both attributes are u32.
+    unsafe {
+        nft::nftnl_set_set_u32(set, nft::NFTNL_SET_DATA_TYPE as u16, kind);
+        nft::nftnl_set_set_u32(set, nft::NFTNL_SET_DATA_LEN as u16, length);
+    }
+}
+
+/// Gives each element of a set an expression of this kind.
+pub(crate) fn measures<K>(set: &mut Set<'_, K>, measure: &Raw) {
+    // SAFETY: `set` is a live nftnl_set that we hold exclusively; it owns the expression from now on, and frees it.
+    unsafe { nft::nftnl_set_add_expr(set.as_ptr().as_ptr(), measure.made().as_ptr()) };
+}
+
+/// What an element comes with.
+pub(crate) enum With {
+    /// Nothing.
+    Nothing,
+    /// A time in milliseconds, unless zero.
+    Time(u64),
+    /// It is the end of an interval.
+    IntervalEnd,
+    /// The value it leads to.
+    Value(u32),
+    /// An expression of its own.
+    Measure(Raw),
+}
+
+/// Puts an element into the list that `Set::elems_iter` sends.
+pub(crate) fn element<K: SetKey>(set: &mut Set<'_, K>, key: &K, with: &With) {
     let data = key.data();
     // SAFETY: takes nothing; null is checked.
     let element = allocated(unsafe { nft::nftnl_set_elem_alloc() });
@@ -97,12 +126,22 @@ pub(crate) fn element<K: SetKey>(set: &mut Set<'_, K>, key: &K, milliseconds: u6
     unsafe {
         let key = data.as_ptr().cast::<c_void>();
         nft::nftnl_set_elem_set(element.as_ptr(), nft::NFTNL_SET_ELEM_KEY as u16, key, data.len() as u32);
-        if milliseconds > 0 {
-            nft::nftnl_set_elem_set_u64(element.as_ptr(), nft::NFTNL_SET_ELEM_TIMEOUT as u16, milliseconds);
-        }
-        if interval_end {
-            let flags = libc::NFT_SET_ELEM_INTERVAL_END as u32;
-            nft::nftnl_set_elem_set_u32(element.as_ptr(), nft::NFTNL_SET_ELEM_FLAGS as u16, flags);
+        match with {
+            With::Nothing | With::Time(0) => {}
+            With::Time(milliseconds) => {
+                nft::nftnl_set_elem_set_u64(element.as_ptr(), nft::NFTNL_SET_ELEM_TIMEOUT as u16, *milliseconds);
+            }
+            With::IntervalEnd => {
+                let flags = libc::NFT_SET_ELEM_INTERVAL_END as u32;
+                nft::nftnl_set_elem_set_u32(element.as_ptr(), nft::NFTNL_SET_ELEM_FLAGS as u16, flags);
+            }
+            With::Value(value) => {
+                let bytes = value.to_ne_bytes();
+                let value = bytes.as_ptr().cast::<c_void>();
+                nft::nftnl_set_elem_set(element.as_ptr(), nft::NFTNL_SET_ELEM_DATA as u16, value, bytes.len() as u32);
+            }
+            // The element owns the expression from now on, and frees it.
+            With::Measure(measure) => nft::nftnl_set_elem_add_expr(element.as_ptr(), measure.made().as_ptr()),
         }
         nft::nftnl_set_elem_add(set.as_ptr().as_ptr(), element.as_ptr());
     }

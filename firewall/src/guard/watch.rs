@@ -47,6 +47,7 @@ pub(crate) fn start(post: &Arc<Post>) -> io::Result<()> {
             drop(locked(&swept.keeper));
             if told.elapsed() >= TELL {
                 told = Instant::now();
+                swept.weigh();
                 notify::alive();
             }
             if let Err(error) = locked(&swept.holder).ensure() {
