@@ -14,11 +14,12 @@ use crate::{
     Error,
     app::App,
     guard::Visitor,
-    secret, signing,
-    store::{self, Presented, Presenting, State as Stand},
+    secret,
+    store::{self, Presented, State as Stand},
     view,
-    wire::{Claim, Refusal, Report, Service, Standing, is_site},
 };
+use sheshi_protocol::message::{Claim, Refusal, Report, Service, Standing, is_site};
+use sheshi_protocol::signed::{self, Shown};
 
 fn json(status: StatusCode, value: &impl Serialize) -> Response {
     let body = serde_json::to_vec(value).unwrap_or_default();
@@ -35,10 +36,10 @@ fn failed(error: &Error) -> Response {
 }
 
 /// What a request shows, once its signature fits.
-fn shown(method: &Method, visitor: &Visitor, headers: &HeaderMap, body: &[u8]) -> Result<Presenting, Box<Response>> {
+fn shown(method: &Method, visitor: &Visitor, headers: &HeaderMap, body: &[u8]) -> Result<Shown, Box<Response>> {
     let query = if visitor.query.is_empty() { String::new() } else { format!("?{}", visitor.query) };
     let path = format!("{}{query}", visitor.path);
-    signing::check(headers, method.as_str(), &path, body)
+    signed::check(headers, method.as_str(), &path, body)
         .map_err(|why| Box::new(refuse(StatusCode::UNAUTHORIZED, "signature", why)))
 }
 
@@ -88,7 +89,7 @@ pub(crate) async fn claim(
     if !is_site(&claim.site) {
         return refuse(StatusCode::UNPROCESSABLE_ENTITY, "claim", "site: want 1 to 100 readable characters");
     }
-    let fingerprint = signing::fingerprint(&shown.key);
+    let fingerprint = signed::fingerprint(&shown.key);
     let code = secret::code_hash(&claim.code);
     match app.store.claim(shown, claim.site, code, app.now()).await {
         Err(error) => failed(&error),

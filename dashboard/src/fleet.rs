@@ -3,8 +3,8 @@
 use crate::{
     publish::ListFigures,
     store::{GatewayRow, GenerationRow, State},
-    wire::{Report, Service},
 };
+use sheshi_protocol::message::{Report, Service};
 
 /// A gateway reports every minute; after this many seconds without a report it is silent.
 pub(crate) const SILENT: i64 = 300;

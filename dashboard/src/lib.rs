@@ -3,12 +3,11 @@
 //! A [`Dashboard`] is opened over one data folder and serves HTTP/1: pages for people (`pages/`), and an API for gateways
 //! (`api.rs`, docs/dashboard-protocol.md). Every request goes through `guard.rs`, which refuses what `routes.rs` does not
 //! grant; everything that is kept goes through `store/`, with its entry in the audit log (`audit.rs`). A policy becomes a
-//! generation in `publish.rs`. [`client`] is the other end of the API.
+//! generation in `publish.rs`. The other end of the API is the room `protocol`.
 
 mod api;
 mod app;
 mod audit;
-pub mod client;
 mod error;
 mod fleet;
 mod guard;
@@ -20,11 +19,9 @@ mod routes;
 mod secret;
 mod serve;
 mod settings;
-mod signing;
 mod store;
 mod time;
 mod view;
-pub mod wire;
 mod words;
 
 pub use app::Dashboard;

@@ -19,9 +19,9 @@ use crate::{
     store::{self, GenerationRow},
     time::When,
     view::{self, Answer, Frame},
-    wire::Report,
     words::fill,
 };
+use sheshi_protocol::message::Report;
 
 #[derive(Template)]
 #[template(path = "generation.html")]

@@ -224,7 +224,7 @@ pub(crate) fn password_problem(words: &'static Words, name: &str, password: &str
 
 /// A name for an account: one line of two to sixty characters.
 pub(crate) fn is_name(name: &str) -> bool {
-    (2..=60).contains(&name.chars().count()) && crate::wire::is_site(name)
+    (2..=60).contains(&name.chars().count()) && sheshi_protocol::message::is_site(name)
 }
 
 fn code_page(visitor: &Visitor, first: bool, name: &str, status: StatusCode, wrong: Option<&str>) -> Response {

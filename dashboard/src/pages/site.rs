@@ -15,13 +15,13 @@ use crate::{
     app::App,
     fleet::{self, Condition, Finding, Published},
     guard::Visitor,
-    signing,
     store::{self, HourRow},
     time::{self, When},
     view::{self, Answer, Frame},
-    wire::{Report, Trouble},
     words::{Words, fill},
 };
+use sheshi_protocol::message::{Report, Trouble};
+use sheshi_protocol::signed;
 
 /// Hours shown.
 const HOURS: i64 = 48;
@@ -142,7 +142,7 @@ pub(crate) async fn page(
         condition: sight.condition,
         word: words.state(sight.condition.name()),
         state: row.state.name(),
-        fingerprint: signing::fingerprint(&row.key),
+        fingerprint: signed::fingerprint(&row.key),
         key: hex::encode(row.key),
         claimed: view::when(&app, words, row.claimed_at),
         seen: row.seen_at.map(|at| view::when(&app, words, at)),

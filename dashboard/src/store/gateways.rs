@@ -3,6 +3,8 @@
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::{Result, Store, audit::enter};
+use sheshi_protocol::signed::Shown;
+
 use crate::{Error, audit::Deed, secret::Hash};
 
 /// How the city stands to a gateway.
@@ -58,15 +60,6 @@ pub(crate) struct HourRow {
     pub(crate) reports: i64,
     pub(crate) open: i64,
     pub(crate) troubles: i64,
-}
-
-/// What a request shows besides its content; its signature has been checked.
-#[derive(Debug, Clone)]
-pub(crate) struct Presenting {
-    pub(crate) key: Hash,
-    pub(crate) boot: String,
-    pub(crate) sequence: i64,
-    pub(crate) signature: Vec<u8>,
 }
 
 /// What the sequence of a signed request says.
@@ -129,11 +122,11 @@ fn quarantine(transaction: &Transaction<'_>, row: &GatewayRow, why: &str, now: i
 }
 
 /// Looks at boot and sequence, and takes them as the last ones if they are newer.
-fn advance(transaction: &Transaction<'_>, row: GatewayRow, shown: &Presenting, now: i64) -> Result<Presented> {
+fn advance(transaction: &Transaction<'_>, row: GatewayRow, shown: &Shown, now: i64) -> Result<Presented> {
     let (boot, sequence, signature): (String, i64, Vec<u8>) = transaction
         .prepare_cached("SELECT boot, sequence, signature FROM gateway WHERE id = ?1")?
         .query_row([row.id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-    if shown.signature == signature {
+    if signature == shown.signature {
         transaction.execute("UPDATE gateway SET repeats = repeats + 1 WHERE id = ?1", [row.id])?;
         return Ok(Presented::Repeated);
     }
@@ -142,12 +135,12 @@ fn advance(transaction: &Transaction<'_>, row: GatewayRow, shown: &Presenting, n
         .query_row(params![row.id, shown.boot], |row| row.get(0))?;
     let why = if left {
         Some("a boot that had ended spoke again: the key is in two places".to_owned())
-    } else if shown.sequence <= sequence && shown.boot == boot {
+    } else if shown.sequence.cast_signed() <= sequence && shown.boot == boot {
         Some(format!(
             "sequence {} came after {sequence}: a request was replayed, or the key is in two places",
             shown.sequence
         ))
-    } else if shown.sequence <= sequence {
+    } else if shown.sequence.cast_signed() <= sequence {
         Some(format!(
             "a new boot began at sequence {}, not after {sequence}: the key is in two places, or its state was put back",
             shown.sequence
@@ -169,7 +162,7 @@ fn advance(transaction: &Transaction<'_>, row: GatewayRow, shown: &Presenting, n
     }
     transaction.execute(
         "UPDATE gateway SET boot = ?2, sequence = ?3, signature = ?4, seen_at = ?5 WHERE id = ?1",
-        params![row.id, shown.boot, shown.sequence, shown.signature, now],
+        params![row.id, shown.boot, shown.sequence.cast_signed(), shown.signature, now],
     )?;
     Ok(Presented::Fresh(row))
 }
@@ -179,7 +172,7 @@ impl Store {
     /// it stands; another key with a used code alarms both.
     pub(crate) async fn claim(
         &self,
-        shown: Presenting,
+        shown: Shown,
         site: String,
         code: Hash,
         now: i64,
@@ -200,7 +193,7 @@ impl Store {
                     let id: i64 = transaction.query_row(
                         "INSERT INTO gateway (key, site, state, claimed_at, boot, sequence, signature) \
                          VALUES (?1, ?2, 'pending', ?3, ?4, ?5, ?6) RETURNING id",
-                        params![shown.key, site, now, shown.boot, shown.sequence, shown.signature],
+                        params![shown.key, site, now, shown.boot, shown.sequence.cast_signed(), shown.signature],
                         |row| row.get(0),
                     )?;
                     transaction.execute("UPDATE code SET gateway = ?2 WHERE hash = ?1", params![code, id])?;
@@ -221,7 +214,7 @@ impl Store {
     }
 
     /// Takes a signed request in: whose it is, and whether it is newer than what came before.
-    pub(crate) async fn present(&self, shown: Presenting, now: i64) -> std::result::Result<Presented, Error> {
+    pub(crate) async fn present(&self, shown: Shown, now: i64) -> std::result::Result<Presented, Error> {
         self.change("taking a gateway's request", move |transaction| match by_key(transaction, &shown.key)? {
             None => Ok(Presented::Unknown),
             Some(row) if row.state != State::Approved => Ok(Presented::NotLetIn(row.state)),
@@ -233,7 +226,7 @@ impl Store {
     /// The same with a report, in one transaction.
     pub(crate) async fn report(
         &self,
-        shown: Presenting,
+        shown: Shown,
         report: String,
         open: bool,
         troubles: usize,

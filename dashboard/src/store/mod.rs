@@ -21,7 +21,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use crate::{Error, audit::Deed};
 
 pub(crate) use accounts::{Account, CodeUse};
-pub(crate) use gateways::{Claim, GatewayRow, HourRow, Presented, Presenting, State};
+pub(crate) use gateways::{Claim, GatewayRow, HourRow, Presented, State};
 pub(crate) use policies::{Draft, GenerationRow};
 pub(crate) use sessions::Session;
 

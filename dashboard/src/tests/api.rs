@@ -5,12 +5,9 @@ use hyper::{StatusCode, header};
 use super::harness::{Browser, House, POLICY, Page, report};
 use sheshi_evidence::sign::SecretKey;
 
-use crate::{
-    Role,
-    client::Gateway,
-    store::State,
-    wire::{PolicyInForce, Trouble},
-};
+use crate::{Role, store::State};
+use sheshi_protocol::client::Gateway;
+use sheshi_protocol::message::{PolicyInForce, Trouble};
 
 const HOST: &str = "127.0.0.1:8080";
 
@@ -297,7 +294,7 @@ async fn silent_closed_and_troubled_gateways_are_told_apart() {
         gateways.push(house.gateway(&mut ana, n as u8 + 1, site).await);
     }
     let mut said: Vec<_> = ["Open", "Closed", "Troubled", "Silent"].map(report).into();
-    said[1].service = crate::wire::Service::Closed;
+    said[1].service = sheshi_protocol::message::Service::Closed;
     said[2].troubles = vec![Trouble { what: "the uplink is down".into(), fix: "look at the cable".into() }];
     house.report(&mut gateways[3], &said[3]).await;
     house.later(301);
@@ -334,7 +331,7 @@ async fn hours_count_reports_and_are_forgotten_after_five_weeks() {
         house.report(&mut gateway, &report("Sheshi")).await;
     }
     let mut closed = report("Sheshi");
-    closed.service = crate::wire::Service::Closed;
+    closed.service = sheshi_protocol::message::Service::Closed;
     house.report(&mut gateway, &closed).await;
     let hours = house.app().store.hours(1, 0).await.unwrap();
     assert_eq!(hours.iter().map(|hour| (hour.reports, hour.open, hour.troubles)).collect::<Vec<_>>(), [(4, 3, 0)]);

@@ -16,7 +16,9 @@ use jiff::tz::TimeZone;
 
 use sheshi_evidence::sign::SecretKey;
 
-use crate::{Dashboard, Role, Settings, app::App, client::Gateway, guard, routes, view, wire::Report};
+use crate::{Dashboard, Role, Settings, app::App, guard, routes, view};
+use sheshi_protocol::client::Gateway;
+use sheshi_protocol::message::Report;
 
 pub(super) const PASSWORD: &str = "katër mollë të kuqe";
 pub(super) const POLICY: &str = "version = 1\n\n[list.adult]\nfile = \"adult.txt\"\ncategory = \"adult\"\n";

@@ -12,10 +12,8 @@ use tokio::{
 use super::harness::{Browser, House, POLICY, report};
 use sheshi_evidence::sign::SecretKey;
 
-use crate::{
-    Dashboard,
-    client::{ClientError, Gateway},
-};
+use crate::Dashboard;
+use sheshi_protocol::client::{ClientError, Gateway};
 
 const PAGES: [&str; 9] = [
     "/fleet",

@@ -1,4 +1,4 @@
-//! The gateway's end of the API (docs/dashboard-protocol.md), as the dashboard's own tests and tools speak it.
+//! The gateway's end.
 
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ use sheshi_evidence::sign::SecretKey;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
-    signing,
-    wire::{Claim, Refusal, Report, Standing},
+    message::{Claim, Refusal, Report, Standing},
+    signed,
 };
 
 /// For one request, answer included.
@@ -76,7 +76,7 @@ impl Gateway {
 
     /// The fingerprint that the dashboard shows.
     pub fn fingerprint(&self) -> String {
-        signing::fingerprint(&self.key.public().bytes())
+        signed::fingerprint(&self.key.public().bytes())
     }
 
     /// The last sequence used.
@@ -87,11 +87,11 @@ impl Gateway {
     /// The next request, signed.
     pub fn request(&mut self, method: &str, path: &str, body: Vec<u8>) -> Request<Full<Bytes>> {
         self.sequence += 1;
-        let signed = signing::sign(&self.key, method, path, &body, &self.boot, self.sequence);
+        let headers = signed::sign(&self.key, method, path, &body, &self.boot, self.sequence);
         let mut request = Request::new(Full::new(Bytes::from(body)));
         *request.method_mut() = method.parse().unwrap_or_default();
         *request.uri_mut() = path.parse().unwrap_or_default();
-        for (name, value) in signed {
+        for (name, value) in headers {
             if let Ok(value) = value.parse() {
                 request.headers_mut().insert(name, value);
             }

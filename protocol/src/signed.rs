@@ -1,4 +1,4 @@
-//! Signed requests: the only file that signs and checks signatures. Keys are those of the evidence room, so that a gateway
+//! Signed requests: the only file of this room that signs and checks signatures. Keys are those of the evidence room, so that a gateway
 //! has one name, its key's fingerprint, wherever people meet it.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -6,19 +6,30 @@ use hyper::HeaderMap;
 use sha2::{Digest, Sha256};
 use sheshi_evidence::sign::{PublicKey, SecretKey};
 
-use crate::store::Presenting;
-
 /// The header with the public key, 64 hexadecimal digits.
-pub(crate) const KEY: &str = "sheshi-key";
+pub const KEY: &str = "sheshi-key";
 /// The header with the boot id, 32 hexadecimal digits.
-pub(crate) const BOOT: &str = "sheshi-boot";
+pub const BOOT: &str = "sheshi-boot";
 /// The header with the sequence, decimal.
-pub(crate) const SEQUENCE: &str = "sheshi-sequence";
+pub const SEQUENCE: &str = "sheshi-sequence";
 /// The header with the signature, base64.
-pub(crate) const SIGNATURE: &str = "sheshi-signature";
+pub const SIGNATURE: &str = "sheshi-signature";
 
 /// Highest sequence: a million a second would take ages to get there, and a jump beyond it is a mistake.
-pub(crate) const HIGHEST: u64 = 1 << 53;
+pub const HIGHEST: u64 = 1 << 53;
+
+/// What a request shows besides its content, once its signature fits.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    /// The gateway's public key.
+    pub key: [u8; 32],
+    /// Its boot id.
+    pub boot: String,
+    /// The request's sequence, at most [`HIGHEST`].
+    pub sequence: u64,
+    /// The signature.
+    pub signature: [u8; 64],
+}
 
 /// What is signed: every part that says what a request does, on a line of its own.
 fn signed(method: &str, path: &str, body: &[u8], boot: &str, sequence: u64) -> String {
@@ -27,7 +38,7 @@ fn signed(method: &str, path: &str, body: &[u8], boot: &str, sequence: u64) -> S
 }
 
 /// The headers that sign a request.
-pub(crate) fn sign(
+pub fn sign(
     key: &SecretKey,
     method: &str,
     path: &str,
@@ -53,13 +64,16 @@ fn public_key(key: &[u8; 32]) -> Option<PublicKey> {
 
 /// The fingerprint of a public key, in groups of four digits that two people can read to each other; empty for octets that
 /// are no key.
-pub(crate) fn fingerprint(key: &[u8; 32]) -> String {
+pub fn fingerprint(key: &[u8; 32]) -> String {
     let digits = public_key(key).map_or_else(String::new, |key| hex::encode(key.fingerprint().0));
     digits.as_bytes().chunks(4).map(|group| String::from_utf8_lossy(group)).collect::<Vec<_>>().join(" ")
 }
 
 /// Checks a request's signature and gives what it shows. `path` is path and query as they stood in the request line.
-pub(crate) fn check(headers: &HeaderMap, method: &str, path: &str, body: &[u8]) -> Result<Presenting, &'static str> {
+///
+/// # Errors
+/// What is missing, odd or does not fit.
+pub fn check(headers: &HeaderMap, method: &str, path: &str, body: &[u8]) -> Result<Shown, &'static str> {
     let one = |name| {
         let mut values = headers.get_all(name).iter();
         let value = values.next().and_then(|value| value.to_str().ok());
@@ -83,12 +97,7 @@ pub(crate) fn check(headers: &HeaderMap, method: &str, path: &str, body: &[u8]) 
     if !public_key(&key).is_some_and(|key| key.verifies(text.as_bytes(), &signature)) {
         return Err("the signature does not fit the request");
     }
-    Ok(Presenting {
-        key,
-        boot: boot.to_owned(),
-        sequence: i64::try_from(sequence).unwrap_or(i64::MAX),
-        signature: signature.to_vec(),
-    })
+    Ok(Shown { key, boot: boot.to_owned(), sequence, signature })
 }
 
 #[cfg(test)]

@@ -115,13 +115,13 @@ fn readable(text: &str, most: usize) -> bool {
 }
 
 /// A site's name: something to read, of at most a hundred characters.
-pub(crate) fn is_site(site: &str) -> bool {
+pub fn is_site(site: &str) -> bool {
     !site.trim().is_empty() && readable(site, NAME)
 }
 
 impl Report {
     /// What is out of bounds, if something is.
-    pub(crate) fn out_of_bounds(&self) -> Option<&'static str> {
+    pub fn out_of_bounds(&self) -> Option<&'static str> {
         let hex = |text: &str| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         let count = |name: &str| {
             (1..=40).contains(&name.len())
