@@ -16,15 +16,20 @@ run: ## a live hotspot on this machine: try it as a guest (LISTS=DIR names real 
 	trap 'kill $$dashboard 2>/dev/null || true; wait $$dashboard || true; rm -rf "$$data"' EXIT
 	target/debug/sheshi-lab up $(if $(LISTS),--lists "$(LISTS)")
 
-test: ## everything: unit, golden, packets, lab flows, browser, root stage
+test: ## everything: unit, golden, packets, lab flows, browser, a short search by fuzzing, root stage
 	@. tools/setup test
 	cargo build --workspace --bins
 	cargo test --workspace
+	fuzz/search 2
 	tools/as-root tests/root-stage
 
 bench: ## sheshi side by side with its peers; one table (SERVERS="sheshi pdns", ARGS="--only cpu --reps 3")
 	@. tools/setup bench
 	cd benches && ./run.sh $(ARGS) $(SERVERS) && cat out/tables.md
+
+fuzz: ## looks a minute long in each parser for bytes that break it; what is found stays in the tests
+	@. tools/setup build
+	PROFILE=fuzz KEEP=1 fuzz/search 60
 
 lint: ## formatting, clippy, documentation, licences of what we depend on
 	@. tools/setup build
@@ -39,7 +44,7 @@ test-fresh: ## both commands in new Debian 12 and 13 roots; result goes on recor
 SERVERS ?=
 ARGS ?=
 
-.PHONY: help run test bench lint test-fresh
+.PHONY: help run test bench fuzz lint test-fresh
 
 deb: ## Debian packages of a gateway, in out/appliance/deb
 	@. tools/setup build

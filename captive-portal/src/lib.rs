@@ -12,6 +12,7 @@ mod dispatch;
 mod doors;
 mod error;
 mod host;
+pub mod inside;
 mod keys;
 mod pages;
 mod portal;

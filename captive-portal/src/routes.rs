@@ -36,9 +36,9 @@ type Portal = State<Arc<Inner>>;
 /// What a link or a form may carry. Nothing in it says who somebody is.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Parameters {
+pub(crate) struct Parameters {
     lang: Option<String>,
-    to: Option<String>,
+    pub(crate) to: Option<String>,
     sig: Option<String>,
     token: Option<String>,
     left: Option<String>,

@@ -11,6 +11,7 @@ mod cache;
 mod flight;
 mod forward;
 mod guard;
+pub mod inside;
 mod limits;
 mod local;
 mod own;

@@ -148,3 +148,27 @@ fn known_answer_is_served_from_the_cache_only_until_its_end() {
     assert!(matches!(walk(&core, &asker(Door::Guests, 4000), &query, 299_999).0, Step::Reply(_)));
     assert!(matches!(walk(&core, &asker(Door::Guests, 4000), &query, 300_000).0, Step::Ask(..)));
 }
+
+#[test]
+fn query_from_a_port_of_another_service_is_ignored() {
+    let core = core(None);
+    put(&core, "www.example", &[], [192, 0, 2, 1]);
+    for name in ["www.example", "unknown.example", "a.blocked.example", "portal.example"] {
+        let query = message(name, [1, 0], 1, 1);
+        for port in [0, 7, 13, 17, 19, 53] {
+            for door in [Door::Guests, Door::Strangers] {
+                assert!(
+                    matches!(walk(&core, &asker(door, port), &query, 0).0, Step::Ignore),
+                    "{name} from port {port}"
+                );
+            }
+            // Over TCP there is a connection, so nobody else is made to answer.
+            let stream = Asker { transport: Transport::Tcp, ..asker(Door::Guests, port) };
+            assert!(!matches!(walk(&core, &stream, &query, 0).0, Step::Ignore), "{name} from port {port} over TCP");
+        }
+        for port in [1, 6, 8, 52, 54, 1024, 65_535] {
+            let step = walk(&core, &asker(Door::Guests, port), &query, 0).0;
+            assert!(!matches!(step, Step::Ignore), "{name} from port {port}, which is nobody's");
+        }
+    }
+}
