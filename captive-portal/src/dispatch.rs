@@ -182,7 +182,7 @@ fn blocked(
         }
         paragraphs.push(texts.no_record.clone());
         // Neither the name nor the list's line: the page is no catalogue.
-        BlockedPage { frame, title: &texts.abuse_title, paragraphs, facts: Vec::new(), object: false, status_url }
+        BlockedPage { frame, title: &texts.abuse_title, paragraphs, facts: Vec::new(), object: None, status_url }
     } else {
         let order = reason.rule == Rule::Order;
         let mut facts = vec![(&*texts.name, host.site.to_string())];
@@ -200,7 +200,11 @@ fn blocked(
             title: &texts.title,
             paragraphs: vec![if order { texts.order.clone() } else { texts.policy.clone() }, texts.no_record.clone()],
             facts,
-            object: true,
+            object: Some(settings.url(&format!(
+                "/objection?lang={}&name={}",
+                words.code,
+                escape(&host.site.to_string())
+            ))),
             status_url,
         }
     };

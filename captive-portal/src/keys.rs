@@ -33,6 +33,8 @@ pub(crate) enum Purpose<'a> {
     Accept(&'a Hash),
     /// Ending the session.
     Leave,
+    /// Objecting to a block.
+    Object,
     /// Going on to this URL, which this device itself had asked for.
     Continue(&'a str),
 }
@@ -108,6 +110,7 @@ impl Keys {
         let (name, what): (&[u8], &[u8]) = match purpose {
             Purpose::Accept(terms) => (b"accept", terms),
             Purpose::Leave => (b"leave", b""),
+            Purpose::Object => (b"object", b""),
             Purpose::Continue(url) => (b"continue", url.as_bytes()),
         };
         keyed(&self.token, &[name, &mac.0, &bucket.to_be_bytes(), what])
@@ -117,6 +120,28 @@ impl Keys {
 /// SHA-256 of a text.
 pub(crate) fn sha256(text: &str) -> Hash {
     Sha256::digest(text.as_bytes()).into()
+}
+
+/// What codes are written in: no letter that looks like another or like a digit.
+const LETTERS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+/// A code of so many letters that nobody can guess: five bits each.
+pub(crate) fn code(length: usize) -> Result<String, Error> {
+    let mut bytes = vec![0; length];
+    getrandom::fill(&mut bytes).map_err(|error| Error::Random(error.to_string()))?;
+    Ok(bytes.into_iter().map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect())
+}
+
+/// A code as a person typed it: whatever case, with or without strokes, and with the letters that look like digits.
+pub(crate) fn read_code(text: &str) -> String {
+    let letters = text.chars().take(64).filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase());
+    letters
+        .map(|letter| match letter {
+            'o' => '0',
+            'i' | 'l' => '1',
+            letter => letter,
+        })
+        .collect()
 }
 
 fn hash(key: &Hash, parts: &[&[u8]]) -> Hash {
@@ -200,6 +225,14 @@ mod tests {
         let token = keys.token(Purpose::Leave, ME, now);
         assert!(keys.verify(&token, Purpose::Leave, ME, now + BUCKET));
         assert!(!keys.verify(&token, Purpose::Leave, ME, now + 2 * BUCKET));
+    }
+
+    #[test]
+    fn code_is_read_as_people_type_it() {
+        let text = code(12).unwrap();
+        let typed = format!(" {}-{} ", text[..4].to_uppercase(), text[4..].replace('0', "O").replace('1', "l"));
+        assert_eq!(read_code(&typed), text);
+        assert_ne!(code(12).unwrap(), text);
     }
 
     #[test]

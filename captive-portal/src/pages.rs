@@ -96,6 +96,7 @@ pub(crate) struct TermsPage<'a> {
     pub(crate) categories: Vec<String>,
     pub(crate) kept: [String; 3],
     pub(crate) rights: String,
+    pub(crate) checked: [String; 2],
     pub(crate) time: String,
     pub(crate) paragraphs: Vec<String>,
     pub(crate) version: String,
@@ -128,6 +129,41 @@ pub(crate) struct StatusPage<'a> {
     pub(crate) token: String,
 }
 
+/// How this network filters, and why a name is blocked.
+#[derive(Template)]
+#[template(path = "filter.html")]
+pub(crate) struct FilterPage<'a> {
+    pub(crate) frame: Frame<'a>,
+    pub(crate) intro: String,
+    pub(crate) categories: Vec<String>,
+    pub(crate) kept: [String; 3],
+    pub(crate) rights: String,
+    pub(crate) checked: [String; 2],
+    pub(crate) verdict: Option<Verdict>,
+}
+
+/// The answer to who asked about a name.
+pub(crate) struct Verdict {
+    pub(crate) blocked: bool,
+    pub(crate) text: String,
+    /// Rows of label and value.
+    pub(crate) facts: Vec<(&'static str, String)>,
+    /// The name, where one may object to its block.
+    pub(crate) name: Option<String>,
+}
+
+/// The form of an objection, and what became of one.
+#[derive(Template)]
+#[template(path = "objection.html")]
+pub(crate) struct ObjectionPage<'a> {
+    pub(crate) frame: Frame<'a>,
+    pub(crate) intro: String,
+    pub(crate) answer: Option<Vec<String>>,
+    pub(crate) name: String,
+    pub(crate) text: String,
+    pub(crate) token: String,
+}
+
 /// Under another site's name, while the browser still holds our address for it.
 #[derive(Template)]
 #[template(path = "opening.html")]
@@ -147,8 +183,8 @@ pub(crate) struct BlockedPage<'a> {
     pub(crate) paragraphs: Vec<String>,
     /// Rows of label and value.
     pub(crate) facts: Vec<(&'a str, String)>,
-    /// Whether to say where to object.
-    pub(crate) object: bool,
+    /// The page with the form to object, where one may.
+    pub(crate) object: Option<String>,
     pub(crate) status_url: String,
 }
 

@@ -16,9 +16,12 @@ use sheshi_policy::{Compiled, Directory, GroupId, Mac, Moment, View};
 use crate::{
     Clock, Consent, Error, Gate, Neighbours, SessionInfo, Settings,
     book::Book,
+    filter,
     keys::{Keys, Purpose},
+    objections::{Decision, Objection, Objections},
     serve::Holder,
     store::Store,
+    tries::Tries,
 };
 
 /// How long a tick waits for what it has begun: a firewall that does not answer must not hold up its caller.
@@ -47,6 +50,9 @@ pub(crate) struct Inner {
     /// Open connections by who holds them.
     pub(crate) seats: Mutex<HashMap<Holder, usize>>,
     uplink: AtomicBool,
+    self_test: Mutex<Option<SelfTest>>,
+    pub(crate) objections: Objections,
+    pub(crate) objecting: Tries,
     complained: Mutex<Option<Instant>>,
     purged: Mutex<Option<Instant>>,
     pub(crate) counts: Counts,
@@ -96,6 +102,15 @@ pub struct Stats {
     pub connections_refused: u64,
 }
 
+/// How the filter's last test of itself went, as guests read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SelfTest {
+    /// Whether all of it passed.
+    pub passed: bool,
+    /// When it ended, in seconds of Unix time.
+    pub at: i64,
+}
+
 impl Portal {
     /// Opens the portal: checks the settings, loads the key and opens the database. [`restore`](Self::restore) comes next,
     /// also where there is nothing to restore.
@@ -113,6 +128,7 @@ impl Portal {
         }
         let keys = Keys::load(&settings.run, clock.instant())?;
         let store = Store::open(&settings.database)?;
+        let objections = Objections::open(&settings.objections)?;
         Ok(Self(Arc::new(Inner {
             settings,
             gate,
@@ -127,6 +143,9 @@ impl Portal {
             settling: Arc::default(),
             seats: Mutex::default(),
             uplink: AtomicBool::new(true),
+            self_test: Mutex::default(),
+            objections,
+            objecting: Tries::new(filter::OBJECTIONS.0, filter::OBJECTIONS.1, filter::OBJECTIONS.2),
             complained: Mutex::default(),
             purged: Mutex::default(),
             counts: Counts::default(),
@@ -193,6 +212,23 @@ impl Portal {
         self.0.uplink.store(works, Relaxed);
     }
 
+    /// Says how the last test of the filter went; `None` when no result is known, which the pages then say.
+    pub fn set_self_test(&self, test: Option<SelfTest>) {
+        *self.0.self_test.lock().unwrap_or_else(PoisonError::into_inner) = test;
+    }
+
+    /// The objections that are kept, those that wait for a decision first.
+    pub fn objections(&self) -> Vec<Objection> {
+        self.0.objections.all(self.0.unix())
+    }
+
+    /// Notes what was decided about an objection, for who handed it in to read. Whether there is such an objection. It
+    /// changes no policy. Waits for the disk.
+    pub fn decide(&self, number: &str, granted: bool, answer: &str) -> Result<bool, Error> {
+        let decision = Decision { granted, answer: crate::objections::tidy(answer), at: self.0.unix() };
+        self.0.objections.decide(&crate::keys::read_code(number), decision)
+    }
+
     /// Numbers for metrics and health.
     pub fn stats(&self) -> Stats {
         let counts = &self.0.counts;
@@ -229,10 +265,19 @@ impl Inner {
 
     /// The view of a guest's group at this moment; of the group of guests where the device has no session.
     pub(crate) fn view(&self, compiled: &Compiled, mac: Option<Mac>) -> View {
-        let group = mac.and_then(|mac| self.book().live(mac, self.now()).map(|session| session.group.clone()));
-        let group = group.unwrap_or_else(|| self.guest_group(compiled));
+        let group = self.group(compiled, mac);
         // A group that the policy no longer has sees the view of no group: everything is blocked.
         compiled.view(compiled.group(&group).unwrap_or(GroupId(u16::MAX)), self.clock.moment())
+    }
+
+    pub(crate) fn self_test(&self) -> Option<SelfTest> {
+        *self.self_test.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The group of a guest; the one that a stranger would come into.
+    pub(crate) fn group(&self, compiled: &Compiled, mac: Option<Mac>) -> Arc<str> {
+        let group = mac.and_then(|mac| self.book().live(mac, self.now()).map(|session| session.group.clone()));
+        group.unwrap_or_else(|| self.guest_group(compiled))
     }
 
     pub(crate) fn guest_group(&self, compiled: &Compiled) -> Arc<str> {

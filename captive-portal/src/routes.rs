@@ -17,6 +17,7 @@ use crate::{
     admission::Who,
     api,
     dispatch::{Asker, message, words_for},
+    filter,
     host::Host,
     keys::{self, Purpose},
     pages::{self, Frame, StatusPage, TermsPage, WelcomePage},
@@ -31,17 +32,20 @@ const BODY_LIMIT: usize = 64 * 1024;
 /// How long a body may take to arrive.
 const BODY_TIME: Duration = Duration::from_secs(10);
 
-type Portal = State<Arc<Inner>>;
+pub(crate) type Portal = State<Arc<Inner>>;
 
 /// What a link or a form may carry. Nothing in it says who somebody is.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Parameters {
-    lang: Option<String>,
+    pub(crate) lang: Option<String>,
     pub(crate) to: Option<String>,
     sig: Option<String>,
-    token: Option<String>,
+    pub(crate) token: Option<String>,
     left: Option<String>,
+    pub(crate) name: Option<String>,
+    pub(crate) text: Option<String>,
+    pub(crate) number: Option<String>,
 }
 
 pub(crate) fn routes(inner: Arc<Inner>) -> Router {
@@ -51,6 +55,8 @@ pub(crate) fn routes(inner: Arc<Inner>) -> Router {
         .route("/accept", post(accept))
         .route("/welcome", get(welcome))
         .route("/leave", post(leave))
+        .route("/filter", get(filter::page).post(filter::ask))
+        .route("/objection", get(filter::objection).post(filter::object))
         .route(api::PATH, get(captive_api))
         .route("/favicon.ico", get(favicon))
         .fallback(not_found)
@@ -135,6 +141,7 @@ fn terms_page(
         intro: fill(&words.terms.intro, &[("organisation", &inner.settings.organisation)]),
         categories: texts::blocked_categories(inner, &compiled, words),
         kept: about.kept,
+        checked: texts::checked(inner, words),
         rights: about.rights,
         time: about.time,
         paragraphs: texts::paragraphs(inner, words),
@@ -263,7 +270,7 @@ async fn leave(State(inner): Portal, Extension(asker): Extension<Asker>, request
 }
 
 /// Whether the browser, where it tells, tells that the form is one of our own pages.
-fn is_own_form(asker: &Asker, headers: &HeaderMap) -> bool {
+pub(crate) fn is_own_form(asker: &Asker, headers: &HeaderMap) -> bool {
     let scheme = if asker.secure { "https://" } else { "http://" };
     let same_origin = |origin: &str| {
         origin.strip_prefix(scheme).and_then(Host::parse).is_some_and(|origin| {
@@ -278,7 +285,7 @@ fn is_own_form(asker: &Asker, headers: &HeaderMap) -> bool {
 }
 
 /// The form of a request, in time and within bounds; else the status to answer with.
-async fn form(request: Request) -> Result<Parameters, StatusCode> {
+pub(crate) async fn form(request: Request) -> Result<Parameters, StatusCode> {
     match tokio::time::timeout(BODY_TIME, Form::from_request(request, &())).await {
         Ok(Ok(Form(form))) => Ok(form),
         Ok(Err(rejection)) => Err(rejection.status()),
@@ -287,7 +294,7 @@ async fn form(request: Request) -> Result<Parameters, StatusCode> {
 }
 
 /// The answer to a form that could not be read.
-fn unread(inner: &Inner, status: StatusCode, headers: &HeaderMap) -> Response {
+pub(crate) fn unread(inner: &Inner, status: StatusCode, headers: &HeaderMap) -> Response {
     let words = words_for(inner, None, headers);
     pages::close(message(inner, words, status, &words.message.bad_request))
 }

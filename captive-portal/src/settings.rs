@@ -37,6 +37,15 @@ pub struct Settings {
     /// Where people worried about their own or another's behaviour get help; shown where child-abuse material is blocked.
     #[serde(default)]
     pub helpline: Option<String>,
+    /// Who has certified this network, if anybody has.
+    #[serde(default)]
+    pub certifier: Option<String>,
+    /// Within how many days an objection is decided.
+    #[serde(default = "objection_days")]
+    pub objection_days: u16,
+    /// The file of objections.
+    #[serde(default = "objections")]
+    pub objections: PathBuf,
     /// Languages offered, the first being for guests whose own is not among them.
     #[serde(default = "languages")]
     pub languages: Vec<String>,
@@ -108,7 +117,7 @@ fn tls_port() -> u16 {
 }
 
 fn languages() -> Vec<String> {
-    ["sq", "en"].map(str::to_owned).into()
+    words::codes().map(str::to_owned).collect()
 }
 
 fn session() -> Duration {
@@ -117,6 +126,14 @@ fn session() -> Duration {
 
 fn keep_consent_days() -> u16 {
     30
+}
+
+fn objection_days() -> u16 {
+    14
+}
+
+fn objections() -> PathBuf {
+    "/var/lib/sheshi/objections.jsonl".into()
 }
 
 fn database() -> PathBuf {
@@ -178,7 +195,9 @@ impl Settings {
                 problem(path, wrong, "want one line that guests understand, at most 200 bytes");
             }
         }
-        for (path, text) in [("authority", &self.authority), ("helpline", &self.helpline)] {
+        for (path, text) in
+            [("authority", &self.authority), ("helpline", &self.helpline), ("certifier", &self.certifier)]
+        {
             if let Some(wrong) = text.as_deref().and_then(wrong_text) {
                 problem(path, wrong, "want one line that guests understand, at most 200 bytes, or leave it out");
             }
@@ -231,7 +250,11 @@ impl Settings {
             let wrong = format!("{} days is out of bounds", self.keep_consent_days);
             problem("keep_consent_days", wrong, "want 1 to 3650, no more than you can justify");
         }
-        for (path, given) in [("database", &self.database), ("run", &self.run)] {
+        if !(1..=90).contains(&self.objection_days) {
+            let wrong = format!("{} days is out of bounds", self.objection_days);
+            problem("objection_days", wrong, "want 1 to 90, and somebody who decides in that time");
+        }
+        for (path, given) in [("database", &self.database), ("run", &self.run), ("objections", &self.objections)] {
             if !given.is_absolute() {
                 problem(
                     path,

@@ -76,6 +76,24 @@ pub(crate) fn notice(inner: &Inner, words: &'static Words) -> Notice {
     }
 }
 
+/// Who has certified this network, and how the filter's last test of itself went.
+pub(crate) fn checked(inner: &Inner, words: &'static Words) -> [String; 2] {
+    let terms = &words.terms;
+    let certified = match &inner.settings.certifier {
+        Some(certifier) => fill(&terms.checked_by, &[("certifier", certifier)]),
+        None => terms.checked_none.clone(),
+    };
+    let test = match inner.self_test() {
+        None => terms.test_none.clone(),
+        Some(test) => {
+            let when = jiff::Timestamp::from_second(test.at).map(|at| at.strftime("%Y-%m-%d %H:%M UTC").to_string());
+            let text = if test.passed { &terms.test_good } else { &terms.test_bad };
+            fill(text, &[("when", &when.unwrap_or_default())])
+        }
+    };
+    [certified, test]
+}
+
 /// All of it as one text, line by line.
 pub(crate) fn text(inner: &Inner, compiled: &Compiled, words: &'static Words) -> String {
     let notice = notice(inner, words);
@@ -86,6 +104,9 @@ pub(crate) fn text(inner: &Inner, compiled: &Compiled, words: &'static Words) ->
     ];
     lines.extend(blocked_categories(inner, compiled, words));
     lines.extend(notice.kept);
+    // Not the last test: who reads while a test ends has still read these terms.
+    let [certified, _] = checked(inner, words);
+    lines.push(certified);
     lines.extend([notice.rights, notice.contact, notice.time]);
     lines.extend(paragraphs(inner, words));
     lines.join("\n")

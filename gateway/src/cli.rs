@@ -45,6 +45,11 @@ pub enum Command {
     Guests(ControlArgs),
     /// End a guest's session and every open connection of the device
     Expel(ExpelArgs),
+    /// List what guests object to, or answer an objection
+    #[command(
+        after_help = "An answer is what the guest reads under the objection's number. It lifts nothing: edit the policy for that.\n\nExamples:\n  sheshi objections\n  sheshi objections answer 4f7k2m9q --lift \"You are right, it is a chess club.\""
+    )]
+    Objections(ObjectionsArgs),
     /// Make a running gateway read its policy and lists anew; a broken one changes nothing
     Reload(ControlArgs),
     /// Let an edition of a list go live that was held because it shrank
@@ -182,6 +187,40 @@ pub struct ApproveArgs {
     /// The running gateway's control socket
     #[arg(long, value_name = "SOCKET", default_value = crate::config::DEFAULT_CONTROL, env = "SHESHI_CONTROL")]
     pub control: PathBuf,
+}
+
+/// `sheshi objections`.
+#[derive(Debug, Args)]
+pub struct ObjectionsArgs {
+    /// What to do with one of them.
+    #[command(subcommand)]
+    pub action: Option<ObjectionsAction>,
+    /// The running gateway's control socket
+    #[arg(long, value_name = "SOCKET", default_value = crate::config::DEFAULT_CONTROL, env = "SHESHI_CONTROL", global = true)]
+    pub control: PathBuf,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// What to do with an objection.
+#[derive(Debug, Subcommand)]
+pub enum ObjectionsAction {
+    /// Note the decision about an objection, for the guest to read
+    #[command(group = clap::ArgGroup::new("decision").required(true))]
+    Answer {
+        /// Its number
+        number: String,
+        /// The block is lifted
+        #[arg(long, group = "decision")]
+        lift: bool,
+        /// The block stays
+        #[arg(long, group = "decision")]
+        keep: bool,
+        /// What the guest reads besides
+        #[arg(default_value = "")]
+        answer: String,
+    },
 }
 
 /// `sheshi doctor`.

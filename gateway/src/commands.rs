@@ -6,11 +6,11 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use sheshi_captive_portal::{Clock, SystemClock};
+use sheshi_captive_portal::{Clock, Objection, SystemClock};
 use sheshi_policy::{Compiled, Moment, Policy, Problems, Progress};
 
 use crate::{
-    cli::{ApproveArgs, CheckArgs, CompileArgs, ControlArgs, ExpelArgs, ExplainArgs},
+    cli::{ApproveArgs, CheckArgs, CompileArgs, ControlArgs, ExpelArgs, ExplainArgs, ObjectionsAction, ObjectionsArgs},
     config::{self, ConfigError},
     control::{self, ControlError, Request},
     generations::{self, BuildError, Generations},
@@ -212,6 +212,40 @@ pub fn guests(args: &ControlArgs) -> Result<(), Failure> {
 pub fn expel(args: &ExpelArgs) -> Result<(), Failure> {
     control::ask::<()>(&args.control, &Request::Expel { mac: args.mac })?;
     print(&format!("{} is expelled", args.mac))
+}
+
+/// `sheshi objections`.
+pub fn objections(args: &ObjectionsArgs) -> Result<(), Failure> {
+    if let Some(ObjectionsAction::Answer { number, lift, answer, .. }) = &args.action {
+        let request = Request::Decide { number: number.clone(), granted: *lift, answer: answer.clone() };
+        control::ask::<()>(&args.control, &request)?;
+        let reminder = if *lift { "; edit the policy to lift the block" } else { "" };
+        return print(&format!("{number} is answered{reminder}"));
+    }
+    let objections: Vec<Objection> = control::ask(&args.control, &Request::Objections)?;
+    if args.json {
+        return print_json(&objections);
+    }
+    let now = jiff::Timestamp::now().as_second();
+    let lines: Vec<_> = objections.iter().map(|objection| objection_line(objection, now)).collect();
+    if lines.is_empty() { print("no objections") } else { print(&lines.join("\n")) }
+}
+
+/// An objection for a person to read. What the guest wrote is shown as text and nothing else: no line end, no control
+/// character reaches the terminal.
+fn objection_line(objection: &Objection, now: i64) -> String {
+    let day = |at: Option<i64>| match at.map(jiff::Timestamp::from_second) {
+        Some(Ok(at)) => at.strftime("%Y-%m-%d").to_string(),
+        _ => "unknown".into(),
+    };
+    let state = match &objection.decision {
+        Some(decision) if decision.granted => "lifted".to_owned(),
+        Some(_) => "stays".to_owned(),
+        None if objection.decide_by.is_some_and(|by| by < now) => format!("OVERDUE since {}", day(objection.decide_by)),
+        None => format!("decide by {}", day(objection.decide_by)),
+    };
+    let text: String = objection.text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+    format!("{}  {}  {state}  [{}] {text}", objection.number, objection.name, objection.language)
 }
 
 /// `sheshi reload`.

@@ -283,7 +283,11 @@ fn portal(
     run: &Path,
 ) -> Option<sheshi_captive_portal::Settings> {
     let mut table = section.rest();
-    for (key, value) in [("database", state.join("portal.sqlite").to_string_lossy()), ("run", run.to_string_lossy())] {
+    for (key, value) in [
+        ("database", state.join("portal.sqlite").to_string_lossy()),
+        ("objections", state.join("objections.jsonl").to_string_lossy()),
+        ("run", run.to_string_lossy()),
+    ] {
         table.insert(key.into(), value.as_ref().into());
     }
     table.entry("venue").or_insert_with(|| site.into());

@@ -28,6 +28,17 @@ pub enum Request {
     },
     /// Read policy and lists anew.
     Reload,
+    /// What guests object to.
+    Objections,
+    /// Note what was decided about an objection.
+    Decide {
+        /// Its number.
+        number: String,
+        /// Whether the block is lifted; the policy does it.
+        granted: bool,
+        /// What who objected reads.
+        answer: String,
+    },
     /// Let the held edition of a list go live, and read all anew.
     Approve {
         /// Which list.
@@ -75,7 +86,7 @@ pub enum ControlError {
 }
 
 /// Requests are tiny; whatever is longer is not one.
-const LONGEST_REQUEST: u64 = 4096;
+const LONGEST_REQUEST: u64 = 16 * 1024;
 
 /// Asks the gateway whose socket this is.
 pub fn ask<T: DeserializeOwned>(path: &Path, request: &Request) -> Result<T, ControlError> {

@@ -465,6 +465,7 @@ impl Gateway {
         );
         let (used, size) = self.leases();
         self.find("leases", plan::pool_trouble(used, size));
+        self.find("objections", self.overdue_objections());
         if self.config.metrics.is_some() {
             metrics::note(&self.status().await);
         }
@@ -511,6 +512,20 @@ impl Gateway {
         }
     }
 
+    fn overdue_objections(&self) -> Option<Trouble> {
+        let now = jiff::Timestamp::now().as_second();
+        let waits = |objection: &sheshi_captive_portal::Objection| objection.decision.is_none();
+        let objections = self.portal.objections();
+        let overdue = objections.iter().filter(|other| waits(other) && other.decide_by.is_some_and(|by| by < now));
+        let count = overdue.count();
+        (count > 0).then(|| {
+            Trouble::new(
+                format!("{count} objections were to be decided by now"),
+                "look at `sheshi objections`, and answer them",
+            )
+        })
+    }
+
     fn leases(&self) -> (u32, u32) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let text = std::fs::read_to_string(self.config.run.join("leases")).unwrap_or_default();
@@ -542,6 +557,19 @@ impl Gateway {
                 Ok(false) => Reply::Refused(format!("{mac} has no session: `sheshi guests` lists those who have")),
                 Err(error) => Reply::Failed(error.to_string()),
             },
+            Request::Objections => done(self.portal.objections()),
+            Request::Decide { number, granted, answer } => {
+                let portal = self.portal.clone();
+                let decide = move || portal.decide(&number, granted, &answer).map(|known| (known, number));
+                match tokio::task::spawn_blocking(decide).await {
+                    Ok(Ok((true, _))) => done(()),
+                    Ok(Ok((false, number))) => {
+                        Reply::Refused(format!("there is no objection {number}: `sheshi objections` lists them"))
+                    }
+                    Ok(Err(error)) => Reply::Failed(error.to_string()),
+                    Err(error) => Reply::Failed(error.to_string()),
+                }
+            }
             Request::Reload | Request::Approve { .. } => match match &request {
                 Request::Approve { list } => self.approve(list).await,
                 _ => self.reload().await,

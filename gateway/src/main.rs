@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         Command::Status(args) => commands::status(&args),
         Command::Guests(args) => commands::guests(&args),
         Command::Expel(args) => commands::expel(&args),
+        Command::Objections(args) => commands::objections(&args),
         Command::Reload(args) => commands::reload(&args),
         Command::Approve(args) => commands::approve(&args),
         Command::Doctor(args) => doctor::run(&args),

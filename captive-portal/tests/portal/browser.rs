@@ -232,6 +232,7 @@ async fn browser_changes_the_language_and_logs_out() {
     let hotspot = Hotspot::new().await;
     let browser = Browser::start(network(&hotspot, 2, Arc::default()).await).await;
     browser.go(&format!("http://{NAME}/")).await;
+    browser.press("nav summary").await;
     browser.press("nav a[lang=sq]").await;
     browser.wait("Mirë se vini").await;
     browser.press("button").await;

@@ -498,7 +498,7 @@ async fn consent_names_the_text_that_was_read() {
     for (n, language) in [(2, "sq"), (3, "en"), (4, "en")] {
         let page = hotspot.get_in(n, language, NAME, "/").await;
         hotspot.post(n, "/accept", &format!("token={}&lang={language}", page.field("token"))).await;
-        let terms = page.body.split("</details>").next().unwrap();
+        let terms = page.body.split("<details><summary>").nth(1).unwrap().split("</details>").next().unwrap();
         let version = terms.rsplit("<p class=\"small\">").next().unwrap();
         let consents = hotspot.portal.consents().await.unwrap();
         let newest = consents.iter().find(|consent| version.contains(&consent.terms[..8]));

@@ -186,6 +186,7 @@ pub(crate) fn settings(folder: &Path) -> Settings {
          contact = 'wifi@tirana.example'
          website = 'https://www.tirana.example/'
          database = '{folder}/lib/portal.sqlite'
+         objections = '{folder}/lib/objections.jsonl'
          run = '{folder}/run'",
         folder = folder.display()
     );

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod browser;
+mod filter;
 mod flows;
 mod hotspot;
 mod pages;
