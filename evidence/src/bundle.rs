@@ -234,6 +234,20 @@ impl Bundle {
         self.files.entry(COSIGNED.into()).or_insert(note).extend(line.bytes());
     }
 
+    /// Verdict, digest of the report and size of the log, as this key signed them.
+    ///
+    /// # Errors
+    /// When one of the statements is not signed by it.
+    pub fn summary(&self, key: &crate::sign::PublicKey) -> Result<(crate::rollup::Verdict, Digest, u64), Error> {
+        let file = |name: &str| self.files.get(name).map_or(&[][..], Vec::as_slice);
+        let wrong = |_| Error::Period("a statement of it is not signed by this gateway");
+        let details: Statement<crate::statement::Details> =
+            Statement::verify(file(DETAILS), crate::statement::DETAILS, key).map_err(wrong)?;
+        let report: Statement<crate::statement::TestResult> =
+            Statement::verify(file(REPORT), crate::statement::TEST_RESULT, key).map_err(wrong)?;
+        Ok((details.predicate.verdict, Digest::of(&report.payload()), details.predicate.records.end + 1))
+    }
+
     /// The checkpoint, when this key signed it.
     ///
     /// # Errors

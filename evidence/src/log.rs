@@ -172,6 +172,9 @@ impl Log {
     }
 
     fn open_on(disk: Box<dyn Disk>, folder: &Path) -> Result<(Self, Recovery), Error> {
+        if !folder.is_dir() {
+            return Err(Error::NoLog(folder.into()));
+        }
         let lock = lock(folder)?;
         let mut leaves = read_leaves(folder)?;
         let all = segments(folder)?;

@@ -82,7 +82,9 @@ fn every_changed_byte_is_refused() {
                 let mut changed = bundle.clone();
                 let mut tried = 0;
                 for name in bundle.files.keys() {
-                    for at in (0..bundle.files[name].len()).filter(|at| at % 2 == parity) {
+                    // Each byte of all files but the two on paper, which are long and fall under one digest: each ninth there.
+                    let step = if name.ends_with(".pdf") { 18 } else { 2 };
+                    for at in (parity..bundle.files[name].len()).step_by(step) {
                         let byte = bundle.files[name][at];
                         // Another letter, another case, a control character, a byte that is no UTF-8: by turns.
                         changed.files.get_mut(name).unwrap()[at] = byte ^ [0x01, 0x20, 0x40, 0x80][at / 2 % 4];
@@ -108,7 +110,9 @@ fn every_cut_is_refused() {
         without.files.remove(name);
         refusal(&without, &trust);
         let full = &bundle.files[name];
-        let ends = (0..full.len()).filter(|at| at % 7 == 0 || *at + 1 == full.len() || full[*at] == b'\n');
+        let step = if name.ends_with(".pdf") { 97 } else { 7 };
+        let ends =
+            (0..full.len()).filter(|at| at % step == 0 || *at + 1 == full.len() || (step == 7 && full[*at] == b'\n'));
         for end in ends {
             without.files.insert(name.clone(), full[..end].to_vec());
             refusal(&without, &trust);

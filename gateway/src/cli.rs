@@ -54,6 +54,11 @@ pub enum Command {
     Reload(ControlArgs),
     /// Let an edition of a list go live that was held because it shrank
     Approve(ApproveArgs),
+    /// Make the report of a period: signed evidence in a folder that a certifier checks offline
+    #[command(
+        after_help = "Works while the gateway runs, and from its log when it does not.\n\nExamples:\n  sheshi report --period week -o report\n  sheshi report --period 2026-11-16..2026-11-23 --profile friendly-wifi -o report"
+    )]
+    Report(ReportArgs),
     /// Check uplink, DNS, clock, lists, rules and certificate: one line each, with the fix
     Doctor(DoctorArgs),
     /// Print the configuration of the DHCP server (dnsmasq) that fits a gateway's configuration
@@ -221,6 +226,29 @@ pub enum ObjectionsAction {
         #[arg(default_value = "")]
         answer: String,
     },
+}
+
+/// `sheshi report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// day, week or month (the last whole one, UTC), a length that ends now (24h, 7d), or FROM..TO
+    #[arg(long, value_name = "PERIOD", default_value = "day")]
+    pub period: String,
+    /// Judge by this profile, a built-in one or the city's own file; that of the configuration unless said
+    #[arg(long, value_name = "PROFILE")]
+    pub profile: Option<String>,
+    /// A new folder for the report
+    #[arg(long, short, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub output: PathBuf,
+    /// The gateway's configuration (TOML)
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG, value_hint = ValueHint::FilePath)]
+    pub config: PathBuf,
+    /// The running gateway's control socket; that of the configuration unless said
+    #[arg(long, value_name = "SOCKET")]
+    pub control: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `sheshi doctor`.

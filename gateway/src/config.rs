@@ -44,6 +44,8 @@ pub struct Config {
     pub control: PathBuf,
     /// Where figures for Prometheus are served, if anywhere.
     pub metrics: Option<SocketAddr>,
+    /// What is recorded of the gateway's own measurements, if anything.
+    pub evidence: Option<crate::evidence_log::Settings>,
 }
 
 /// Interfaces and addresses.
@@ -166,12 +168,27 @@ fn whole(top: &mut Section<'_, '_>, folder: &Path) -> Option<Config> {
     let guard = top.section("guard", socket).flatten().unwrap_or_else(|| run.join("guard.sock"));
     let control = top.section("control", socket).flatten().unwrap_or_else(|| DEFAULT_CONTROL.into());
     let metrics = top.section("metrics", metrics).flatten();
+    let evidence = top.section("evidence", |section| evidence(section, &site, folder));
     if !top.has("portal") {
         top.missing("portal", "write a section [portal] with name, organisation and contact");
     }
     let portal = top.section("portal", |section| portal(section, &site, &state, &run)).flatten()?;
     let portal_tls = portal.tls.as_ref().map(|tls| tls.port);
-    Some(Config { site, state, run, policy, network, dns, guests, portal, portal_tls, guard, control, metrics })
+    Some(Config {
+        site,
+        state,
+        run,
+        policy,
+        network,
+        dns,
+        guests,
+        portal,
+        portal_tls,
+        guard,
+        control,
+        metrics,
+        evidence,
+    })
 }
 
 /// A text that reads as a `T`.
@@ -265,6 +282,46 @@ fn metrics(section: &mut Section<'_, '_>) -> Option<SocketAddr> {
         section.tell("listen", format!("{listen} is everywhere or nowhere"), format!("want {want}"));
     }
     Some(listen)
+}
+
+/// Ids are part of every record and cannot be changed later, so they are asked for where no default is good.
+fn evidence(section: &mut Section<'_, '_>, site: &str, folder: &Path) -> crate::evidence_log::Settings {
+    let want = "1 to 64 of a-z A-Z 0-9 . _ / -, such as \"gw-0042\"";
+    let mut id = |key: &'static str| {
+        let text = section.required_text(key, want).map_or_else(String::new, |field| field.value);
+        let fits = |c: char| c.is_ascii_alphanumeric() || "._/-".contains(c);
+        if !text.is_empty() && (text.len() > 64 || !text.chars().all(fits)) {
+            section.tell(key, format!("{text:?} is no id"), want);
+        }
+        text
+    };
+    let (gateway, place) = (id("gateway"), id("site"));
+    let mut text = |key: &'static str, default: &str| section.text(key).map_or_else(|| default.to_owned(), |f| f.value);
+    let origin = text("origin", &format!("sheshi/{gateway}"));
+    let network = (text("network", "guests"), text("network_name", site));
+    let profile = text("profile", "baseline");
+    let time_stamps = section.text("time_stamps").map(|field| field.value);
+    if time_stamps.as_ref().is_some_and(|url| !url.starts_with("http://") && !url.starts_with("https://")) {
+        section.tell("time_stamps", "is no URL of an authority", "want http:// and its address (RFC 3161 over HTTP)");
+    }
+    let people = section.list("people", reads::<PathBuf>("the file of a public key"));
+    // Its own file is named from the configuration's folder.
+    let profile =
+        if profile.contains(['/', '.']) { folder.join(profile).to_string_lossy().into_owned() } else { profile };
+    if let Err(error) = crate::evidence_log::profile(&profile) {
+        section.tell("profile", error.to_string(), "see docs/profiles.md");
+    }
+    crate::evidence_log::Settings {
+        gateway,
+        origin,
+        site: place,
+        network,
+        profile,
+        people: people.into_iter().flatten().map(|field| folder.join(field.value)).collect(),
+        lab: section.flag("lab").is_some_and(|field| field.value),
+        keep_days: number(section, "keep_days", 32..=4_000).unwrap_or(400),
+        time_stamps,
+    }
 }
 
 fn dns(section: &mut Section<'_, '_>) -> Dns {

@@ -44,6 +44,15 @@ pub enum Request {
         /// Which list.
         list: String,
     },
+    /// Make a report of a period into a folder of the gateway's own.
+    Report {
+        /// Its beginning.
+        from: String,
+        /// Its end, not included.
+        to: String,
+        /// A built-in profile, or the file of the city's own; that of the configuration unless said.
+        profile: Option<String>,
+    },
 }
 
 /// The answer: a value, or what went wrong.
@@ -94,7 +103,7 @@ pub fn ask<T: DeserializeOwned>(path: &Path, request: &Request) -> Result<T, Con
         UnixStream::connect(path).map_err(|source| ControlError::NotRunning { path: path.into(), source })?;
     // Compiling millions of names takes its time; everything else answers at once.
     stream.set_read_timeout(Some(Duration::from_secs(match request {
-        Request::Reload | Request::Approve { .. } => 300,
+        Request::Reload | Request::Approve { .. } | Request::Report { .. } => 300,
         _ => 10,
     })))?;
     let mut line = serde_json::to_string(request)?;

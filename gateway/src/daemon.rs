@@ -25,12 +25,13 @@ use crate::{
     config::{self, Config},
     control::{self, Reply, Request},
     dnsmasq,
+    evidence_log::EvidenceLog,
     gate::{self, Doors},
     generations::{BuildError, Generations, Made},
     metrics,
     network::{Event, Network},
     plan::{self, Plan, Seen, Trouble},
-    resolve,
+    report, resolve,
     status::{GuestLine, ListLine, NetworkStatus, PolicyStatus, Service, Status},
     subnet,
 };
@@ -98,6 +99,8 @@ struct Gateway {
     found: Mutex<std::collections::BTreeMap<&'static str, Trouble>>,
     /// How each list stands.
     lists: Mutex<Vec<ListStatus>>,
+    /// What is recorded of our own measurements, when the configuration asks for it.
+    evidence: Option<Arc<EvidenceLog>>,
     /// One reload at a time.
     reloading: tokio::sync::Mutex<()>,
 }
@@ -146,7 +149,10 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let resolver =
         resolve::start_for_guests(&config, &plan.addresses, Arc::clone(&policy), directory).map_err(failed)?;
 
+    let evidence = config.evidence.as_ref().map(|settings| EvidenceLog::open(&config, settings));
+    let evidence = evidence.transpose()?.map(Arc::new);
     let gateway = Arc::new(Gateway {
+        evidence,
         began: Instant::now(),
         generations,
         network,
@@ -578,6 +584,21 @@ impl Gateway {
                 Err(error) if error.is_refusal() => Reply::Refused(error.to_string()),
                 Err(error) => Reply::Failed(error.to_string()),
             },
+            Request::Report { from, to, profile } => {
+                let Some(log) = self.evidence.clone() else {
+                    return Reply::Refused(
+                        "this gateway records no evidence: its configuration has no [evidence]".into(),
+                    );
+                };
+                // Reads the log and waits for the disk.
+                let make = move || report::answer(&log, &from, &to, profile.as_deref());
+                match tokio::task::spawn_blocking(make).await {
+                    Ok(Ok(made)) => done(made),
+                    Ok(Err(Failure::Refused(text))) => Reply::Refused(text),
+                    Ok(Err(Failure::Failed(text))) => Reply::Failed(text),
+                    Err(error) => Reply::Failed(error.to_string()),
+                }
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! [`cli`] says what can be asked for, [`commands`] holds what ends by itself and [`daemon`] what runs: it reads the
 //! [`config`], follows the [`network`], makes the [`plan`] of the firewall, keeps compiled policies in [`generations`] and
-//! starts the rooms. [`control`] is the socket between the two. [`doctor`] looks at everything from outside.
+//! starts the rooms. What is measured is kept in [`evidence_log`], [`report`] hands it out. [`control`] is the socket between the two. [`doctor`] looks at everything from outside.
 
 pub mod cli;
 pub mod commands;
@@ -11,11 +11,13 @@ pub mod control;
 pub mod daemon;
 pub mod dnsmasq;
 pub mod doctor;
+pub mod evidence_log;
 pub mod gate;
 pub mod generations;
 pub mod metrics;
 pub mod network;
 pub mod plan;
+pub mod report;
 pub mod resolve;
 pub mod status;
 pub mod subnet;

@@ -6,7 +6,7 @@ use clap::{CommandFactory, Parser};
 use sheshi::{
     cli::{Cli, Command},
     commands::{self, Failure},
-    daemon, doctor, resolve,
+    daemon, doctor, report, resolve,
 };
 
 fn main() -> ExitCode {
@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         Command::Objections(args) => commands::objections(&args),
         Command::Reload(args) => commands::reload(&args),
         Command::Approve(args) => commands::approve(&args),
+        Command::Report(args) => report::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Dnsmasq(args) => daemon::dnsmasq(&args.config),
         Command::Completions { shell } => {

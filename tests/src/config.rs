@@ -25,6 +25,7 @@ struct Config {
     network: Network,
     dns: Dns,
     portal: Portal,
+    evidence: Evidence,
     guard: Socket,
     control: Socket,
 }
@@ -48,6 +49,15 @@ struct Portal {
     contact: &'static str,
     session: String,
     tls: Tls,
+}
+
+#[derive(Serialize)]
+struct Evidence {
+    gateway: &'static str,
+    site: &'static str,
+    network: &'static str,
+    network_name: &'static str,
+    lab: bool,
 }
 
 #[derive(Serialize)]
@@ -103,6 +113,8 @@ pub(crate) fn write(folder: &Path, options: &Options) -> Result<(), LabError> {
             session: options.session.clone(),
             tls: certify(folder)?,
         },
+        // Marked on every report: nobody may take it for a hotspot's.
+        evidence: Evidence { gateway: "lab", site: "LAB", network: "guests", network_name: "Lab Free", lab: true },
         guard: Socket { socket: run.join("guard.sock") },
         control: Socket { socket: control_socket(folder) },
         state: state.clone(),

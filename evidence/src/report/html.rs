@@ -388,17 +388,17 @@ fn class(outcome: Outcome) -> &'static str {
 }
 
 /// To the minute, as people read it.
-fn minute(time: Time) -> String {
+pub(super) fn minute(time: Time) -> String {
     time.to_string()[..16].replace('T', " ")
 }
 
 /// Rounded down: 98.99 % measured is not 99 %.
-fn percent(ppm: u64) -> String {
+pub(super) fn percent(ppm: u64) -> String {
     format!("{}.{} %", ppm / 10_000, ppm % 10_000 / 1_000)
 }
 
 /// The fingerprint as it stands on paper.
-fn short(key: Digest) -> String {
+pub(super) fn short(key: Digest) -> String {
     let text = key.to_string();
     [&text[..4], &text[4..8], &text[8..12], &text[12..16]].join(" ")
 }

@@ -1,8 +1,11 @@
-//! Reports for people and auditors, all from the same signed details: HTML in two languages, CSV, OSCAL.
+//! Reports for people and auditors, all from the same signed details: HTML and PDF in two languages, CSV, OSCAL.
 
 mod csv;
+mod font;
 mod html;
 mod oscal;
+mod paper;
+mod pdf;
 mod words;
 
 use std::collections::BTreeMap;
@@ -15,7 +18,8 @@ use crate::{Digest, control::Catalogue, profile::Profile, statement::Details};
 pub const RENDERER: u8 = 1;
 
 /// File names of all renderings.
-pub(crate) const FILES: [&str; 4] = ["oscal-ar.json", "report.en.html", "report.sq.html", "results.csv"];
+pub(crate) const FILES: [&str; 6] =
+    ["oscal-ar.json", "report.en.html", "report.en.pdf", "report.sq.html", "report.sq.pdf", "results.csv"];
 
 /// All renderings by file name. `report` is the digest of the report statement's payload.
 pub fn render(
@@ -25,10 +29,13 @@ pub fn render(
     report: Digest,
 ) -> BTreeMap<String, Vec<u8>> {
     let page = |language| html::page(details, catalogue, profile, report, language).into_bytes();
+    let paper = |language| pdf::page(details, catalogue, profile, report, language);
     let files = [
         oscal::results(details, catalogue),
         page(Language::English),
+        paper(Language::English),
         page(Language::Albanian),
+        paper(Language::Albanian),
         csv::table(details, catalogue).into_bytes(),
     ];
     FILES.into_iter().map(str::to_owned).zip(files).collect()

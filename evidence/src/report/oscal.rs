@@ -1,4 +1,4 @@
-//! OSCAL assessment results (NIST, JSON, 1.2.1): the same findings for auditors' tools.
+//! OSCAL assessment results (NIST, JSON, 1.1.2): the same findings for auditors' tools.
 
 use serde_json::{Value, json};
 
@@ -74,7 +74,7 @@ pub(super) fn results(details: &Details, catalogue: &Catalogue) -> Vec<u8> {
             "title": title,
             "last-modified": to,
             "version": format!("{}", details.records.end),
-            "oscal-version": "1.2.1",
+            "oscal-version": "1.1.2",
         },
         "import-ap": {"href": format!("urn:sha256:{}", details.catalogue.digest)},
         "results": [without_empty(result)],

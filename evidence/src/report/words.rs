@@ -97,6 +97,7 @@ pub(super) const HITS: Pair = ["hits", "goditje"];
 pub(super) const SIGNED: Pair = ["signed report sha256", "raporti i nënshkruar sha256"];
 pub(super) const ENTRY: Pair = ["log entry", "zëri në ditar"];
 pub(super) const CHECK: Pair = ["check offline", "verifikoje pa internet"];
+pub(super) const PAGE: Pair = ["page", "faqe"];
 pub(super) const UNKNOWN: Pair = ["time unknown", "koha e panjohur"];
 
 pub(super) fn verdict(verdict: Verdict) -> Pair {
