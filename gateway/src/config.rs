@@ -287,15 +287,16 @@ fn metrics(section: &mut Section<'_, '_>) -> Option<SocketAddr> {
 /// Ids are part of every record and cannot be changed later, so they are asked for where no default is good.
 fn evidence(section: &mut Section<'_, '_>, site: &str, folder: &Path) -> crate::evidence_log::Settings {
     let want = "1 to 64 of a-z A-Z 0-9 . _ / -, such as \"gw-0042\"";
-    let mut id = |key: &'static str| {
-        let text = section.required_text(key, want).map_or_else(String::new, |field| field.value);
-        let fits = |c: char| c.is_ascii_alphanumeric() || "._/-".contains(c);
-        if !text.is_empty() && (text.len() > 64 || !text.chars().all(fits)) {
-            section.tell(key, format!("{text:?} is no id"), want);
-        }
-        text
+    let fits = |text: &str| {
+        (1..=64).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || "._/-".contains(c))
     };
-    let (gateway, place) = (id("gateway"), id("site"));
+    let gateway = section.required_text("gateway", want).map_or_else(String::new, |field| field.value);
+    let place = section.text("site").map_or_else(|| crate::evidence_log::site_id(site), |field| field.value);
+    for (key, id) in [("gateway", &gateway), ("site", &place)] {
+        if section.has(key) && !fits(id) {
+            section.tell(key, format!("{id:?} is no id"), want);
+        }
+    }
     let mut text = |key: &'static str, default: &str| section.text(key).map_or_else(|| default.to_owned(), |f| f.value);
     let origin = text("origin", &format!("sheshi/{gateway}"));
     let network = (text("network", "guests"), text("network_name", site));

@@ -91,6 +91,14 @@ struct Writer {
     software: &'static str,
 }
 
+/// A site's id made of its name, where the configuration gives none.
+pub(crate) fn site_id(name: &str) -> String {
+    let id: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
+    let id: String = id.trim_matches('-').chars().take(64).collect();
+    if id.is_empty() { "site".into() } else { id }
+}
+
 /// Where evidence lies below the state folder.
 pub fn folder(state: &Path) -> PathBuf {
     state.join("evidence")
@@ -280,7 +288,7 @@ pub fn profile(name: &str) -> Result<Profile, EvidenceError> {
 
 /// The one key of this gateway, made on the device; beside it the public half for the certification paper.
 fn own_key(folder: &Path) -> Result<SecretKey, EvidenceError> {
-    let path = folder.join("key.pem");
+    let path = folder.join("gateway.key");
     if !path.exists() {
         let wrong = |what: String| EvidenceError::File { path: path.clone(), what };
         let mut entropy = [0; 32];
@@ -289,7 +297,7 @@ fn own_key(folder: &Path) -> Result<SecretKey, EvidenceError> {
             .map_err(|error| wrong(format!("no randomness for a key: {error}")))?;
         let key = SecretKey::new(entropy);
         // The public half first: a key is never there without it.
-        let public = folder.join("key.pub.pem");
+        let public = folder.join("gateway.pub.pem");
         std::fs::write(&public, key.public().pem())
             .map_err(|error| EvidenceError::File { path: public, what: format!("cannot be written: {error}") })?;
         key.save(&path)?;
@@ -354,7 +362,7 @@ mod tests {
         let to = wall().unwrap();
         let period = Period { from: to.plus_millis(-60_000), to };
         let bundle = evidence.report(period, &evidence.profile(None).unwrap()).unwrap();
-        let key = PublicKey::load(&folder.path().join("evidence/key.pub.pem")).unwrap();
+        let key = PublicKey::load(&folder.path().join("evidence/gateway.pub.pem")).unwrap();
         let verified = verify(&bundle, &Trust::new(key)).unwrap_or_else(|refusal| panic!("{refusal}"));
         assert!(verified.details.lab);
         assert_eq!(verified.details.verdict.text(), "NOT PROVEN");

@@ -83,7 +83,7 @@ pub fn run(args: &ReportArgs) -> Result<(), Failure> {
         made.report,
         made.records,
         made.folder.display(),
-        crate::evidence_log::folder(&config.state).join("key.pub.pem").display(),
+        crate::evidence_log::folder(&config.state).join("gateway.pub.pem").display(),
     ))
 }
 

@@ -21,7 +21,7 @@ fn verify(bundle: &Path, key: &Path) -> Output {
 fn report_is_made_while_the_gateway_runs_and_from_its_log_when_it_does_not() {
     let lab = Lab::start(Options::default()).unwrap_or_else(|problem| panic!("{problem}"));
     let config = lab.folder().join("gateway.toml");
-    let key = lab.folder().join("state/evidence/key.pub.pem");
+    let key = lab.folder().join("state/evidence/gateway.pub.pem");
     let home = tempfile::tempdir().unwrap();
     let make = |name: &str| {
         let folder = home.path().join(name);
