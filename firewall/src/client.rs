@@ -10,7 +10,7 @@ use std::{
 use sheshi_policy::Mac;
 
 use crate::{
-    Error, Guest, Health, Limits, Ruleset,
+    Error, Guest, Health, Limits, Ruleset, Ways,
     message::{self, PAGE, Request, Response},
 };
 
@@ -38,7 +38,11 @@ impl Guard {
         for page in ruleset.block.chunks(PAGE) {
             done(doing, talk.ask(&Request::Block { addresses: page.to_vec() })?)?;
         }
-        let ruleset = Box::new(Ruleset { block: Vec::new(), ..ruleset.clone() });
+        for page in ruleset.ways.tor.chunks(PAGE) {
+            done(doing, talk.ask(&Request::Tor { addresses: page.to_vec() })?)?;
+        }
+        let ways = Ways { tor: Vec::new(), ..ruleset.ways };
+        let ruleset = Box::new(Ruleset { block: Vec::new(), ways, ..ruleset.clone() });
         done(doing, talk.ask(&Request::Apply { ruleset })?)
     }
 
@@ -54,6 +58,15 @@ impl Guard {
         let doing = "admitting a guest";
         let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let request = Request::Admit { mac, addresses: addresses.to_vec(), milliseconds, limits };
+        done(doing, Talk::start(self, doing)?.ask(&request)?)
+    }
+
+    /// Opens these addresses to strangers, from now on and for this long, where the ruleset has a garden. When this returns, the
+    /// kernel knows them. Addresses that are not of the public internet are refused.
+    pub fn open(&self, addresses: &[IpAddr], time: Duration) -> Result<(), Error> {
+        let doing = "opening addresses to strangers";
+        let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let request = Request::Open { addresses: addresses.to_vec(), milliseconds };
         done(doing, Talk::start(self, doing)?.ask(&request)?)
     }
 

@@ -27,6 +27,12 @@ pub const UP: &str = "rate_up";
 pub const DOWN: &str = "rate_down";
 /// What devices may use up in all, by mark.
 pub const DATA: &str = "data_used";
+/// IPv4 addresses that strangers reach.
+pub const GARDEN4: &str = "garden4";
+/// IPv6 addresses that strangers reach.
+pub const GARDEN6: &str = "garden6";
+const TOR4: &str = "tor4";
+const TOR6: &str = "tor6";
 const BLOCK4: &str = "block4";
 const BLOCK6: &str = "block6";
 const COUNTED: &str = "counted";
@@ -38,6 +44,18 @@ const GUEST6_SIZE: u32 = 65_536;
 const DEVICE_SIZE: u32 = GUEST4_SIZE;
 /// Devices whose connections are counted at a time; the kernel forgets those without any.
 const COUNTED_SIZE: u32 = 65_536;
+/// Addresses that strangers may reach at a time.
+const GARDEN_SIZE: u32 = 4096;
+/// Ports of VPN protocols (IANA): WireGuard has none assigned and uses 51820, OpenVPN 1194, IKE 500 and 4500, L2TP 1701, PPTP 1723.
+const VPN: [(&str, L4, u16); 7] = [
+    ("WireGuard", L4::Udp, 51820),
+    ("OpenVPN", L4::Udp, 1194),
+    ("OpenVPN", L4::Tcp, 1194),
+    ("IKE", L4::Udp, 500),
+    ("IKE through a NAT", L4::Udp, 4500),
+    ("L2TP", L4::Udp, 1701),
+    ("PPTP", L4::Tcp, 1723),
+];
 /// Connections one device may have open, of both families together. A busy laptop has a few hundred; the kernel's table on
 /// the smallest routers has room for 16,384.
 const CONNECTIONS: u32 = 1000;
@@ -115,6 +133,7 @@ pub fn working(ruleset: &Ruleset) -> Table {
 
 fn sets(ruleset: &Ruleset) -> Vec<Set> {
     let (block4, block6) = network::distinct(ruleset.block.iter().copied()).into_iter().partition(network::is_ipv4);
+    let (tor4, tor6) = network::distinct(ruleset.ways.tor.iter().copied()).into_iter().partition(network::is_ipv4);
     vec![
         Set { name: GUEST4, key: Key::MacIpv4, content: Content::Timed { size: GUEST4_SIZE } },
         Set { name: GUEST6, key: Key::MacIpv6, content: Content::Timed { size: GUEST6_SIZE } },
@@ -122,6 +141,10 @@ fn sets(ruleset: &Ruleset) -> Vec<Set> {
         Set { name: BLOCK6, key: Key::Ipv6, content: Content::Networks(block6) },
         Set { name: COUNTED, key: Key::Mac, content: Content::Counted { size: COUNTED_SIZE } },
         Set { name: DEVICE, key: Key::Mac, content: Content::Marks { size: DEVICE_SIZE } },
+        Set { name: TOR4, key: Key::Ipv4, content: Content::Networks(tor4) },
+        Set { name: TOR6, key: Key::Ipv6, content: Content::Networks(tor6) },
+        Set { name: GARDEN4, key: Key::Ipv4, content: Content::Timed { size: GARDEN_SIZE } },
+        Set { name: GARDEN6, key: Key::Ipv6, content: Content::Timed { size: GARDEN_SIZE } },
         measured(UP, Measure::Rate),
         measured(DOWN, Measure::Rate),
         measured(DATA, Measure::Data),
@@ -184,8 +207,15 @@ fn to_resolver(ruleset: &Ruleset) -> Chain {
 
 fn to_portal(ruleset: &Ruleset) -> Chain {
     let dns = |l4| rule(9, "DNS to the stranger port", redirected(l4, 53, ruleset.ports.stranger_dns));
-    let http = rule(10, "HTTP to the portal", redirected(L4::Tcp, 80, ruleset.ports.portal));
-    branch("to_portal", vec![dns(L4::Udp), dns(L4::Tcp), http])
+    let mut rules = vec![dns(L4::Udp), dns(L4::Tcp)];
+    if has_garden(ruleset) {
+        for (set, family) in [(GARDEN4, Family::Ipv4), (GARDEN6, Family::Ipv6)] {
+            let exprs = [Expr::DaddrIn(set, family), Expr::Dport(L4::Tcp, 80), Expr::Accept];
+            rules.push(rule(34, "the garden's own HTTP", exprs));
+        }
+    }
+    rules.push(rule(10, "HTTP to the portal", redirected(L4::Tcp, 80, ruleset.ports.portal)));
+    branch("to_portal", rules)
 }
 
 /// From this port of any address to that port of ours. What is on its way there already needs no translation, and so
@@ -312,6 +342,17 @@ fn from_guests(ruleset: &Ruleset) -> Chain {
             rules.push(rule(6, "admitted", [pair, Expr::Count, Expr::Goto("admitted")]));
         }
     }
+    if has_garden(ruleset) {
+        for (set, family) in [(GARDEN4, Family::Ipv4), (GARDEN6, Family::Ipv6)] {
+            for uplink in &ruleset.uplinks {
+                for port in [80, 443] {
+                    let to = [Expr::Oifname(uplink.clone()), Expr::DaddrIn(set, family), Expr::Dport(L4::Tcp, port)];
+                    let exprs: Vec<_> = to.into_iter().chain([Expr::Count, Expr::Goto("out")]).collect();
+                    rules.push(rule(34, "the garden", exprs));
+                }
+            }
+        }
+    }
     rules.push(rule(11, "strangers", [Expr::Count, Expr::Goto("refused")]));
     branch("from_guests", rules)
 }
@@ -341,6 +382,17 @@ fn admitted(ruleset: &Ruleset) -> Chain {
             let exprs = [Expr::DaddrIn(set, family), Expr::Dport(l4, 443), Expr::Count, refusal];
             rules.push(rule(13, "known resolver", exprs));
         }
+    }
+    for (set, family) in [(TOR4, Family::Ipv4), (TOR6, Family::Ipv6)] {
+        if !ruleset.ways.tor.is_empty() {
+            rules.push(rule(36, "Tor", [Expr::DaddrIn(set, family), Expr::Count, Expr::Goto("refused")]));
+        }
+    }
+    for (note, l4, port) in VPN.iter().filter(|_| ruleset.ways.no_vpn) {
+        rules.push(rule(35, note, [Expr::Dport(*l4, *port), Expr::Count, Expr::Goto("refused")]));
+    }
+    if ruleset.ways.no_quic {
+        rules.push(rule(37, "QUIC", [Expr::Dport(L4::Udp, 443), Expr::Count, Expr::Prohibit]));
     }
     for uplink in &ruleset.uplinks {
         rules.push(rule(6, "to the internet", [Expr::Oifname(uplink.clone()), Expr::Goto("out")]));
@@ -423,6 +475,10 @@ fn errors(types: &[IcmpType], promise: u8) -> impl Iterator<Item = Rule> {
     types.iter().map(move |icmp| {
         rule(promise, "errors", [Expr::Icmp(*icmp), Expr::State(States::RELATED), Expr::Count, Expr::Accept])
     })
+}
+
+fn has_garden(ruleset: &Ruleset) -> bool {
+    ruleset.garden && !ruleset.closed
 }
 
 fn guest_interfaces(ruleset: &Ruleset) -> impl Iterator<Item = &String> {

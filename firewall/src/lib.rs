@@ -22,5 +22,5 @@ pub use limits::Limits;
 pub use message::{Counter, Forwarding, Guest, Health};
 pub use network::last_address;
 pub use promise::Promise;
-pub use ruleset::{Admin, GuestSide, Ipv6Mode, MAX_CLOSED_ADDRESSES, Ports, Ruleset, Side};
+pub use ruleset::{Admin, GuestSide, Ipv6Mode, MAX_CLOSED_ADDRESSES, Ports, Ruleset, Side, Ways};
 pub use sheshi_policy::Network;

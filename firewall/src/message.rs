@@ -1,6 +1,6 @@
 //! What is said on the guard's socket: a length in four bytes (network order), then JSON. Typed, bounded, with a deadline.
 //!
-//! One connection carries one request; only a long list of closed addresses takes several, as pages before the ruleset.
+//! One connection carries one request; only long lists of closed addresses take several, as pages before the ruleset.
 
 use std::{
     io::{self, Read, Write},
@@ -20,6 +20,8 @@ pub const MAX_MESSAGE: usize = 64 * 1024;
 pub const PAGE: usize = 1000;
 /// Most addresses admitted at once for one device.
 pub const MAX_ADDRESSES: usize = 64;
+/// Longest time that an address stays open to strangers without being opened again.
+pub const MAX_OPEN: Duration = Duration::from_secs(24 * 3600);
 /// Longest admission. A forgotten guest does not stay for ever.
 pub const MAX_TIME: Duration = Duration::from_secs(366 * 24 * 3600);
 
@@ -29,6 +31,11 @@ pub const MAX_TIME: Duration = Duration::from_secs(366 * 24 * 3600);
 pub enum Request {
     /// More closed addresses for the `Apply` that follows on this connection.
     Block {
+        /// At most [`PAGE`] of them.
+        addresses: Vec<Network>,
+    },
+    /// More relays of Tor for the `Apply` that follows on this connection.
+    Tor {
         /// At most [`PAGE`] of them.
         addresses: Vec<Network>,
     },
@@ -53,6 +60,13 @@ pub enum Request {
     Expel {
         /// The device.
         mac: Mac,
+    },
+    /// Open these addresses to strangers, where the ruleset has a garden.
+    Open {
+        /// Addresses of the internet, 1 to [`MAX_ADDRESSES`].
+        addresses: Vec<IpAddr>,
+        /// For how long, in milliseconds, at most [`MAX_OPEN`].
+        milliseconds: u64,
     },
     /// Who is admitted.
     Guests,

@@ -6,7 +6,7 @@ pub struct Promise(pub u8);
 
 impl Promise {
     /// Every promise that a rule keeps, with its title.
-    pub const ALL: [(Promise, &'static str); 27] = [
+    pub const ALL: [(Promise, &'static str); 31] = [
         (Promise(1), "nothing is forwarded that no rule names"),
         (Promise(2), "a guest's source address lies on the guest's interface"),
         (Promise(3), "the uplink cannot send from a guest's address"),
@@ -34,6 +34,13 @@ impl Promise {
         (Promise(31), "one device does not use up the connections of all"),
         (Promise(32), "a device with a limited rate gets no more than that, both families together"),
         (Promise(33), "a device that has used up its data is out"),
+        (
+            Promise(34),
+            "strangers reach the garden's addresses on TCP ports 80 and 443, and nothing else of the internet",
+        ),
+        (Promise(35), "where VPN is closed, the ports of its protocols are refused"),
+        (Promise(36), "where Tor is closed, its relays are refused"),
+        (Promise(37), "where QUIC is closed, UDP port 443 is refused"),
     ];
 
     /// The promise a rule's comment names: `C07 …`.

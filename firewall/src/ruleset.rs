@@ -36,9 +36,30 @@ pub struct Ruleset {
     /// Addresses whose port 443 (tcp and udp) is refused: known resolvers that speak DNS over HTTPS.
     #[serde(default)]
     pub block: Vec<Network>,
+    /// Ways round the filter that are closed besides.
+    #[serde(default)]
+    pub ways: Ways,
+    /// Strangers reach, on TCP ports 80 and 443, the addresses that are opened one by one ([`crate::Guard::open`]).
+    #[serde(default)]
+    pub garden: bool,
     /// From where the gateway itself may be administered. Never from a guest's network.
     #[serde(default)]
     pub admin: Vec<Admin>,
+}
+
+/// Ways round the filter that an admitted guest finds closed. By default none is: a hotspot is for getting out.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ways {
+    /// The ports of WireGuard, OpenVPN, IKE, L2TP and PPTP are refused.
+    #[serde(default)]
+    pub no_vpn: bool,
+    /// UDP port 443 is refused: browsers go on over TCP.
+    #[serde(default)]
+    pub no_quic: bool,
+    /// Addresses to which everything is refused: the relays of Tor.
+    #[serde(default)]
+    pub tor: Vec<Network>,
 }
 
 /// One guest network.
@@ -123,6 +144,8 @@ impl Ruleset {
             ports: Ports::default(),
             ipv6: Ipv6Mode::Off,
             block: Vec::new(),
+            ways: Ways::default(),
+            garden: false,
             admin: Vec::new(),
         }
     }
@@ -214,11 +237,13 @@ impl Ruleset {
     }
 
     fn check_block(&self, problems: &mut Vec<String>) {
-        bound(problems, "block", self.block.len(), MAX_CLOSED_ADDRESSES);
-        for (n, network) in self.block.iter().enumerate() {
-            // A list that names half the internet is a broken list, not a list of resolvers.
-            if network.length() < if network::is_ipv4(network) { 8 } else { 16 } {
-                problems.push(format!("block[{n}]: {network} is too wide; want IPv4 from /8, IPv6 from /16"));
+        for (path, list) in [("block", &self.block), ("ways.tor", &self.ways.tor)] {
+            bound(problems, path, list.len(), MAX_CLOSED_ADDRESSES);
+            for (n, network) in list.iter().enumerate() {
+                // A list that names half the internet is a broken list, not a list of resolvers or relays.
+                if network.length() < if network::is_ipv4(network) { 8 } else { 16 } {
+                    problems.push(format!("{path}[{n}]: {network} is too wide; want IPv4 from /8, IPv6 from /16"));
+                }
             }
         }
     }

@@ -14,6 +14,8 @@ use sheshi_policy::{
     read::{self, Field, Section},
 };
 
+mod egress;
+
 /// The control socket unless the configuration names another.
 pub const DEFAULT_CONTROL: &str = "/run/sheshi/control.sock";
 
@@ -34,6 +36,10 @@ pub struct Config {
     pub dns: Dns,
     /// What each guest's device may use up.
     pub guests: sheshi_firewall::Limits,
+    /// Ways round the filter that are closed besides.
+    pub egress: sheshi_firewall::Ways,
+    /// Names that guests reach before they are admitted, with everything below them.
+    pub garden: Vec<String>,
     /// What guests see. The addresses are filled in from the guest interface when the gateway starts.
     pub portal: sheshi_captive_portal::Settings,
     /// The port of the portal's API over TLS, when it has a certificate.
@@ -164,6 +170,8 @@ fn whole(top: &mut Section<'_, '_>, folder: &Path) -> Option<Config> {
     }
     let dns = top.section("dns", dns).unwrap_or_default();
     let guests = top.section("guests", guests).unwrap_or_default();
+    let egress = top.section("egress", |section| egress::egress(section, folder)).unwrap_or_default();
+    let garden = top.section("garden", egress::garden).unwrap_or_default();
     let socket = |section: &mut Section<'_, '_>| parsed(section, "socket", "the path of a Unix socket");
     let guard = top.section("guard", socket).flatten().unwrap_or_else(|| run.join("guard.sock"));
     let control = top.section("control", socket).flatten().unwrap_or_else(|| DEFAULT_CONTROL.into());
@@ -182,6 +190,8 @@ fn whole(top: &mut Section<'_, '_>, folder: &Path) -> Option<Config> {
         network,
         dns,
         guests,
+        egress,
+        garden,
         portal,
         portal_tls,
         guard,

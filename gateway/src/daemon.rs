@@ -136,9 +136,10 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let directory = Arc::new(ArcSwap::from_pointee(Directory::default()));
     let mut settings = config.portal.clone();
     settings.addresses.clone_from(&plan.addresses);
+    let doors = Doors { guard: guard.clone(), limits: config.guests };
     let portal = Portal::open(
         settings,
-        Arc::new(Doors { guard: guard.clone(), limits: config.guests }),
+        Arc::new(doors.clone()),
         Arc::new(network.clone()),
         Arc::clone(&directory),
         Arc::clone(&policy),
@@ -147,7 +148,8 @@ async fn serve(config: Config) -> Result<(), Failure> {
     .map_err(failed)?;
     restore(&guard, &portal).await;
     let resolver =
-        resolve::start_for_guests(&config, &plan.addresses, Arc::clone(&policy), directory).map_err(failed)?;
+        resolve::start_for_guests(&config, &plan.addresses, Arc::clone(&policy), directory, Arc::new(doors.clone()))
+            .map_err(failed)?;
 
     let evidence = config.evidence.as_ref().map(|settings| EvidenceLog::open(&config, settings));
     let evidence = evidence.transpose()?.map(Arc::new);

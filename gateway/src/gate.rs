@@ -1,10 +1,11 @@
-//! The portal's two doors to the rest: the firewall (through the guard) and the neighbour table (through [`Network`]).
+//! The doors of portal and resolver to the rest: the firewall (through the guard) and the neighbour table (through [`Network`]).
 
 use std::{net::IpAddr, time::Duration};
 
 use sheshi_captive_portal::{BoxFuture, Gate, GateError, Neighbours};
 use sheshi_firewall::{Guard, Limits};
 use sheshi_policy::Mac;
+use sheshi_resolver::Opener;
 
 use crate::network::Network;
 
@@ -18,7 +19,7 @@ pub async fn ask<T: Send + 'static>(
 }
 
 /// The firewall, as the portal sees it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Doors {
     /// Who opens.
     pub guard: Guard,
@@ -42,6 +43,18 @@ impl Gate for Doors {
                 .await
                 .map(drop)
                 .map_err(|error| GateError(error.to_string()))
+        })
+    }
+}
+
+impl Opener for Doors {
+    fn open(&self, addresses: Vec<IpAddr>, time: Duration) -> BoxFuture<'_, bool> {
+        Box::pin(async move {
+            let opened = ask(&self.guard, move |guard| guard.open(&addresses, time)).await;
+            if let Err(error) = &opened {
+                tracing::warn!("a name of the garden stays closed: {error}");
+            }
+            opened.is_ok()
         })
     }
 }

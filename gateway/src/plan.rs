@@ -110,6 +110,8 @@ pub fn plan(config: &Config, seen: &Seen, policy: Option<(u64, Vec<Network>)>) -
         ports: Ports { portal_tls: config.portal_tls, ..Ports::default() },
         ipv6,
         block,
+        ways: config.egress.clone(),
+        garden: !config.garden.is_empty(),
         admin: match config.network.admin.as_slice() {
             [] => Vec::new(),
             ports => config

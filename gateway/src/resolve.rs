@@ -40,6 +40,7 @@ pub fn start_for_guests(
     addresses: &[IpAddr],
     policy: Arc<ArcSwap<Compiled>>,
     directory: Arc<ArcSwap<Directory>>,
+    opener: Arc<dyn sheshi_resolver::Opener>,
 ) -> Result<Handle, sheshi_resolver::Error> {
     let at = |port| addresses.iter().map(|address| SocketAddr::new(*address, port)).collect();
     let v4 = addresses.iter().find_map(|address| if let IpAddr::V4(v4) = address { Some(*v4) } else { None });
@@ -55,6 +56,7 @@ pub fn start_for_guests(
         own_addresses: addresses.to_vec(),
         contact: vec![contact_uri(&config.portal.contact)],
         organisation: config.portal.organisation.clone(),
+        garden: sheshi_resolver::Garden { names: config.garden.clone(), opener: Some(opener) },
         ..Settings::default()
     };
     sheshi_resolver::start(settings, policy, Clients::Directory(directory), clock())

@@ -24,7 +24,7 @@ use crate::{
     answer::{Unusable, reduce},
     cache::Entry,
     limits::Place,
-    pipeline::{Asker, Fetched, Step},
+    pipeline::{Asker, Door, Fetched, Step},
     server::Shared,
     sockets::{BATCH, Exchange, Origin, Poll, connect, send_to},
     stats::{Count, Counts, Tally},
@@ -192,6 +192,11 @@ impl Forwarder {
         let mut asked: Vec<(u16, Rc<Question>)> = Vec::with_capacity(BATCH);
         while asked.len() < BATCH {
             let Some(job) = jobs.pop() else { break };
+            // What a stranger may know waits for the firewall, which this thread must not.
+            if job.asker.door == Door::Strangers {
+                self.hand_on(job, None);
+                continue;
+            }
             if let Some(flight) = self.flights.get_mut(&*job.question) {
                 flight.jobs.push(job);
                 continue;

@@ -10,6 +10,7 @@ mod answer;
 mod cache;
 mod flight;
 mod forward;
+mod garden;
 mod guard;
 pub mod inside;
 mod limits;
@@ -29,6 +30,7 @@ mod upstream;
 mod views;
 mod wire;
 
+pub use garden::{Garden, Opener};
 pub use limits::Rate;
 pub use server::{Handle, start};
 pub use settings::{Clients, Error, Limits, PortalAddresses, Settings};

@@ -13,6 +13,7 @@ use crate::{
     Clients, PortalAddresses,
     answer::each_name,
     cache::{Cache, Entry},
+    garden::Plot,
     guard,
     limits::{Place, Places, Rates},
     local::Locals,
@@ -114,6 +115,8 @@ struct Served {
     view: usize,
     /// What its questions under way are counted by.
     key: u64,
+    /// A stranger who asks for a name of the garden: nothing is answered from the cache alone, so that its addresses are opened.
+    garden: bool,
 }
 
 /// A reply or decision that ends the walk.
@@ -133,6 +136,8 @@ pub(crate) struct Core {
     pub(crate) ours: Vec<IpAddr>,
     /// Names that may lead into this network.
     pub(crate) private_names: Vec<Name>,
+    /// What strangers resolve.
+    pub(crate) garden: Plot,
     pub(crate) seed: u64,
 }
 
@@ -238,6 +243,11 @@ impl Core {
         turn.step("who");
         match self.asker(turn, asker) {
             Who::Client(client) => Ok(client),
+            // The strictest view: what no group may see, a stranger does not see either.
+            Who::Stranger if self.in_garden(asker, query) => {
+                let view = turn.snapshot.compiled.groups().len();
+                Ok(Served { view, key: self.client_key(asker), garden: true })
+            }
             Who::Stranger => Err(self.stranger(turn, query, out)),
         }
     }
@@ -253,14 +263,14 @@ impl Core {
                     Some(group) => snapshot.by_name(group),
                     None => snapshot.by_network(address),
                 };
-                Who::Client(Served { view, key: self.client_key(asker) })
+                Who::Client(Served { view, key: self.client_key(asker), garden: false })
             }
             (Clients::Directory(_), directory) => match directory.and_then(|directory| directory.client(address)) {
                 // A device is one client, however many addresses it gives itself.
                 Some(client) => {
                     let [a, b, c, d, e, f] = client.mac.0;
                     let key = u64::from_be_bytes([0, 1, a, b, c, d, e, f]);
-                    Who::Client(Served { view: snapshot.by_name(&client.group), key })
+                    Who::Client(Served { view: snapshot.by_name(&client.group), key, garden: false })
                 }
                 None => Who::Stranger,
             },
@@ -326,6 +336,7 @@ impl Core {
         };
         let (entry, stale) = match turn.fetched.iter().find(|fetched| fetched.question.key() == key) {
             Some(fetched) => (arc_swap::Guard::from_inner(Some(fetched.entry.clone())), fetched.stale),
+            None if client.garden => return Err(Step::Ask(Box::new(key.question()), client.key)),
             None => match found {
                 Some(entry) if entry.as_ref().is_some_and(|entry| entry.is_fresh(turn.seconds())) => {
                     turn.counts.count(Count::CacheHits);

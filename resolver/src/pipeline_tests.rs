@@ -26,6 +26,7 @@ fn core(rate: Option<Rate>) -> Core {
         portal_name: Name::from_text("portal.example"),
         ours: Vec::new(),
         private_names: Vec::new(),
+        garden: Default::default(),
         seed: 5,
     }
 }

@@ -20,6 +20,7 @@ use crate::{
     cache::Cache,
     flight::Flights,
     forward::{Forward, Forwarder},
+    garden::Plot,
     limits::{Places, Rates},
     local::Locals,
     pipeline::{Asker, Core, Door, Fetched, Step, Turn},
@@ -102,12 +103,31 @@ impl Shared {
         for _ in 0..ROUNDS {
             fetched.push(self.flights.fetch(&self.core, &question, tried).await);
             match self.counted(asker, message, &fetched, out) {
-                Step::Reply(length) => return Some(length),
+                Step::Reply(length) => return self.open(asker, message, &question, length, out).await,
                 Step::Ignore => return None,
                 Step::Ask(next, _) => question = *next,
             }
         }
         None
+    }
+
+    /// The reply's length; to a stranger once the addresses in it are open, and a failure when they cannot be.
+    async fn open(
+        &self,
+        asker: &Asker,
+        message: &[u8],
+        question: &Question,
+        length: usize,
+        out: &mut [u8],
+    ) -> Option<usize> {
+        let stranger = asker.door == Door::Strangers;
+        if !stranger || self.core.open(&out[..length], question, self.time.seconds()).await {
+            return Some(length);
+        }
+        match self.turn_away(asker, message, out) {
+            Step::Reply(length) => Some(length),
+            Step::Ignore | Step::Ask(..) => None,
+        }
     }
 
     /// The same, counted as the slow path's.
@@ -235,6 +255,10 @@ pub fn start(
         portal_name: settings.portal_name.as_ref().map(name).transpose()?,
         ours,
         private_names: settings.private_names.iter().map(name).collect::<Result<_, _>>()?,
+        garden: Plot {
+            names: settings.garden.names.iter().map(name).collect::<Result<_, _>>()?,
+            opener: settings.garden.opener,
+        },
         seed,
     });
     let flights = Arc::new(Flights::new(Upstreams::new(&settings.upstreams, time), tally.clone(), time));

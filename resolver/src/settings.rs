@@ -9,7 +9,7 @@ use std::{
 use arc_swap::ArcSwap;
 use sheshi_policy::Directory;
 
-use crate::{limits::Rate, upstream::Upstream};
+use crate::{Garden, limits::Rate, upstream::Upstream};
 
 /// What a resolver is started with. `Default` listens nowhere and has no upstream; everything else in it is meant to be used.
 #[derive(Debug, Clone)]
@@ -36,6 +36,8 @@ pub struct Settings {
     pub contact: Vec<String>,
     /// Who filters, for the same text.
     pub organisation: String,
+    /// Names that strangers resolve before they are admitted.
+    pub garden: Garden,
     /// What clients may use up.
     pub limits: Limits,
 }
@@ -54,6 +56,7 @@ impl Default for Settings {
             private_names: Vec::new(),
             contact: Vec::new(),
             organisation: String::new(),
+            garden: Garden::default(),
             limits: Limits::default(),
         }
     }

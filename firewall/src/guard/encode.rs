@@ -102,6 +102,16 @@ impl Transaction {
         self.pairs(guests, MsgType::Del);
     }
 
+    /// Opens addresses to strangers, each for a time in milliseconds. Fails with EEXIST if one is open already.
+    pub(crate) fn open(&mut self, addresses: &[(IpAddr, u64)]) {
+        self.garden(addresses, MsgType::Add);
+    }
+
+    /// Closes addresses to strangers. Fails with ENOENT if one is not open.
+    pub(crate) fn close(&mut self, addresses: &[(IpAddr, u64)]) {
+        self.garden(addresses, MsgType::Del);
+    }
+
     /// Adds devices with what they may use up.
     pub(crate) fn limit(&mut self, devices: &[(Mac, Device)]) {
         self.devices(devices, MsgType::Add);
@@ -139,6 +149,21 @@ impl Transaction {
         }
         self.elements(&set4, message, contract::GUEST4);
         self.elements(&set6, message, contract::GUEST6);
+    }
+
+    fn garden(&mut self, addresses: &[(IpAddr, u64)], message: MsgType) {
+        let table = sys::table(&c(contract::WORKING));
+        let mut set4 = Set::<Address4>::new_named(&c(contract::GARDEN4), 0, &table, ProtoFamily::Inet);
+        let mut set6 = Set::<Address6>::new_named(&c(contract::GARDEN6), 0, &table, ProtoFamily::Inet);
+        for (address, milliseconds) in addresses {
+            let time = With::Time(*milliseconds);
+            match address {
+                IpAddr::V4(_) => sys::element(&mut set4, &Bytes::address(*address), &time),
+                IpAddr::V6(_) => sys::element(&mut set6, &Bytes::address(*address), &time),
+            }
+        }
+        self.elements(&set4, message, contract::GARDEN4);
+        self.elements(&set6, message, contract::GARDEN6);
     }
 
     fn devices(&mut self, devices: &[(Mac, Device)], message: MsgType) {

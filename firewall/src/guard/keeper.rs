@@ -50,6 +50,8 @@ pub(crate) struct Keeper {
     pub(crate) devices: Devices,
     /// Which of [`OWNERSHIP`] this kernel takes.
     ownership: usize,
+    /// What strangers reach, and until when.
+    pub(crate) garden: HashMap<IpAddr, Instant>,
     restored: u64,
     state: Option<PathBuf>,
 }
@@ -67,6 +69,7 @@ impl Keeper {
             gone: HashSet::new(),
             devices: Devices::default(),
             ownership: 0,
+            garden: HashMap::new(),
             restored: 0,
             state,
         };

@@ -10,6 +10,7 @@ mod connections;
 mod encode;
 mod express;
 mod forwarding;
+mod garden;
 mod hold;
 mod keeper;
 mod kernel;

@@ -88,25 +88,22 @@ pub(crate) fn serve(listener: &UnixListener, post: &Arc<Post>, allowed: &Arc<BTr
     }
 }
 
-/// One connection: pages of closed addresses, then a request.
+/// One connection: pages of closed addresses if any, then a request.
 fn converse(stream: &UnixStream, post: &Post) -> Result<(), Error> {
     let doing = "serving a request";
     let deadline = Instant::now() + PATIENCE;
     stream.set_write_timeout(Some(PATIENCE)).map_err(|source| Error::Broken { doing, source })?;
-    let mut pages: Vec<Network> = Vec::new();
+    let (mut pages, mut relays): (Vec<Network>, Vec<Network>) = Default::default();
     while let Some(request) = message::receive(stream, deadline, doing)? {
         let answer = match request {
-            Request::Block { addresses } => {
-                pages.extend(addresses);
-                if pages.len() <= MAX_CLOSED_ADDRESSES {
-                    Ok(Response::Done)
-                } else {
-                    let problem = format!("block: more than {MAX_CLOSED_ADDRESSES} entries");
-                    Err(Error::Refused(vec![problem]))
-                }
+            Request::Block { addresses } => more(&mut pages, addresses, "block"),
+            Request::Tor { addresses } => more(&mut relays, addresses, "ways.tor"),
+            Request::Open { addresses, milliseconds } => {
+                locked(&post.keeper).open(&addresses, Duration::from_millis(milliseconds)).map(|()| Response::Done)
             }
             Request::Apply { mut ruleset } => {
                 ruleset.block.append(&mut pages);
+                ruleset.ways.tor.append(&mut relays);
                 locked(&post.keeper).apply(&ruleset).map(|()| Response::Done)
             }
             Request::Admit { mac, addresses, milliseconds, limits } => {
@@ -133,6 +130,15 @@ fn converse(stream: &UnixStream, post: &Post) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Adds a page to those that came before it.
+fn more(pages: &mut Vec<Network>, page: Vec<Network>, list: &str) -> Result<Response, Error> {
+    pages.extend(page);
+    if pages.len() <= MAX_CLOSED_ADDRESSES {
+        return Ok(Response::Done);
+    }
+    Err(Error::Refused(vec![format!("{list}: more than {MAX_CLOSED_ADDRESSES} entries")]))
 }
 
 fn send_guests(stream: &UnixStream, guests: Vec<sheshi_firewall::Guest>) -> Result<(), Error> {

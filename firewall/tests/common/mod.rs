@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use sheshi_firewall::{Admin, GuestSide, Ipv6Mode, Network, Ports, Ruleset, Side};
+use sheshi_firewall::{Admin, GuestSide, Ipv6Mode, Network, Ports, Ruleset, Side, Ways};
 
 /// A network from its text.
 pub fn network(text: &str) -> Network {
@@ -30,6 +30,8 @@ pub fn square() -> Ruleset {
         ports: Ports::default(),
         ipv6: Ipv6Mode::Routed,
         block: ["192.0.2.53", "198.51.100.0/25", "2001:db8:d0::53"].map(network).into(),
+        ways: Ways::default(),
+        garden: false,
         admin: Vec::new(),
     }
 }
@@ -46,6 +48,8 @@ pub fn library() -> Ruleset {
     ruleset.uplinks.push("lte0".into());
     ruleset.ports.portal_tls = Some(443);
     ruleset.ipv6 = Ipv6Mode::Nat66;
+    ruleset.ways = Ways { no_vpn: true, no_quic: true, tor: ["192.0.2.99", "2001:db8:70::/48"].map(network).into() };
+    ruleset.garden = true;
     ruleset.admin = vec![
         Admin {
             interface: "mgmt0".into(),
