@@ -64,6 +64,7 @@ impl Pipeline {
             portal_name: Name::from_text("portal.city.example"),
             ours: Vec::new(),
             private_names: Vec::new(),
+            garden: crate::garden::Plot::default(),
             seed: 1,
         };
         let texts = Texts::new(&["mailto:wifi@city.example".to_owned()], "City");
