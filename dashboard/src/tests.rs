@@ -4,6 +4,7 @@ mod api;
 mod chain;
 mod doors;
 mod harness;
+mod injection;
 mod pages;
 mod policy;
 mod routes;

@@ -103,6 +103,13 @@ pub(crate) fn reduce(message: &[u8], question: &Question) -> Result<Answer, Unus
     let code = u16::from(message[3] & 0x0f);
     let mut keep = Keep::new(message, question);
     let end = keep.chain(&records, question)?;
+    // "There is no such name", and here is what it has: one of the two is wrong (RFC 2308 section 2.1).
+    let has = |record: &Record<'_>| {
+        record.section == 0 && record.class == 1 && record.owner == end && record.rtype == question.qtype
+    };
+    if code == rcode::NXDOMAIN && records.iter().any(has) {
+        return Err(Unusable::Malformed);
+    }
     keep.proofs(&records, question, &end, code)?;
     keep.finish(code)
 }

@@ -133,6 +133,20 @@ fn service_targets_and_hints_are_noted() {
 }
 
 #[test]
+fn no_such_name_that_has_an_address_is_of_no_use() {
+    let question = question("www.example", rtype::A);
+    let code = |answers: Vec<HRecord>| {
+        let mut message = reply("www.example.", RecordType::A, answers);
+        message.metadata.response_code = hickory_proto::op::ResponseCode::NXDomain;
+        reduce(&message.to_vec().unwrap(), &question).map(|answer| answer.counts)
+    };
+    assert_eq!(code(vec![a("www.example.", 1)]), Err(Unusable::Malformed));
+    assert_eq!(code(vec![cname("www.example.", "x.example."), a("x.example.", 1)]), Err(Unusable::Malformed));
+    // An alias of a name that is not there is no contradiction.
+    assert_eq!(code(vec![cname("www.example.", "x.example.")]), Ok([1, 0]));
+}
+
+#[test]
 fn failures_and_cut_answers_are_of_no_use() {
     let mut message = reply("a.example.", RecordType::A, vec![]);
     message.metadata.response_code = ResponseCode::ServFail;
