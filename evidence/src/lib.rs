@@ -8,6 +8,7 @@
 //! `docs/evidence-format.md` is the contract: every byte here follows from it. Signing is in [`sign`] alone, outside time
 //! stamps are in [`tsp`] alone.
 
+pub mod badge;
 pub mod bundle;
 pub mod canon;
 pub mod chain;

@@ -30,7 +30,7 @@ footer{border-top:1px solid #111;margin-top:.6rem;font-size:8pt;overflow-wrap:an
 ";
 
 /// Text as HTML shows it.
-fn esc(text: &str) -> String {
+pub(super) fn esc(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -1,5 +1,6 @@
 //! Reports for people and auditors, all from the same signed details: HTML and PDF in two languages, CSV, OSCAL.
 
+mod badge;
 mod csv;
 mod font;
 mod html;
@@ -10,6 +11,7 @@ mod words;
 
 use std::collections::BTreeMap;
 
+pub(crate) use badge::badge_page;
 pub use words::Language;
 
 use crate::{Digest, control::Catalogue, profile::Profile, statement::Details};

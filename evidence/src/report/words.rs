@@ -18,6 +18,9 @@ pub enum Language {
 pub(super) type Pair = [&'static str; 2];
 
 impl Language {
+    /// All of them.
+    pub const BOTH: [Self; 2] = [Self::Albanian, Self::English];
+
     /// The text in this language.
     pub(super) fn of(self, pair: Pair) -> &'static str {
         pair[usize::from(self == Self::Albanian)]
@@ -98,6 +101,12 @@ pub(super) const SIGNED: Pair = ["signed report sha256", "raporti i nënshkruar 
 pub(super) const ENTRY: Pair = ["log entry", "zëri në ditar"];
 pub(super) const CHECK: Pair = ["check offline", "verifikoje pa internet"];
 pub(super) const PAGE: Pair = ["page", "faqe"];
+pub(super) const EXPIRED: Pair = ["EXPIRED: nothing is claimed", "SKADUAR: nuk pohohet asgjë"];
+pub(super) const HOLDS_UNTIL: Pair = ["holds until", "vlen deri më"];
+pub(super) const BADGE_LIMIT: Pair = [
+    "Measured by the gateway itself, from a guest's side. A DNS filter does not see single pages, VPNs or mobile data.",
+    "Matur nga vetë porta, nga ana e përdoruesit. Një filtër DNS nuk sheh faqe të veçanta, VPN apo të dhëna celulare.",
+];
 pub(super) const UNKNOWN: Pair = ["time unknown", "koha e panjohur"];
 
 pub(super) fn verdict(verdict: Verdict) -> Pair {
