@@ -15,9 +15,9 @@ use tokio::task::JoinSet;
 use crate::{
     BoxFuture, Error, GateError,
     book::{Book, Session},
-    keys,
+    keys::{self, Hash},
     portal::Inner,
-    store::Admission,
+    store::{Accepted, Admission},
     words::Words,
 };
 
@@ -27,6 +27,24 @@ const GATE_TIME: Duration = Duration::from_secs(5);
 const RENEW_AFTER: Duration = Duration::from_secs(60);
 /// How many devices are settled at a time.
 const AT_ONCE: usize = 64;
+
+/// A device of the city's own is admitted anew after this.
+const STAFF_TIME: Duration = Duration::from_secs(86_400);
+
+/// A text that was accepted, and in which language.
+pub(crate) struct Text {
+    pub(crate) words: &'static Words,
+    pub(crate) text: String,
+}
+
+/// What a device gets beyond what everybody gets.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Grant {
+    pub(crate) group: Option<Arc<str>>,
+    pub(crate) time: Option<Duration>,
+    /// The code that gives it, as its hash.
+    pub(crate) code: Option<Hash>,
+}
 
 /// Who sent a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,13 +94,20 @@ impl Inner {
         }
     }
 
-    /// Admits a device that has accepted this text of the terms. Kernel, record, directory, in this order. A device that
-    /// already has a session keeps it, for as long as a new one would last.
-    pub(crate) async fn admit(&self, mac: Mac, peer: IpAddr, words: &'static Words, text: String) -> Result<(), Error> {
+    /// Admits a device that has accepted this text of the terms, or that needs not. Kernel, record, directory, in this order.
+    /// A device that already has a session keeps it, for as long as a new one would last.
+    pub(crate) async fn admit(&self, mac: Mac, peer: IpAddr, text: Option<Text>, grant: Grant) -> Result<(), Error> {
         let _held = self.lock(mac).await;
-        let (begin, time) = (self.now(), self.settings.session);
+        // Not beyond closing time: the kernel's own timeout closes.
+        let Some(open) = self.open() else { return Err(Error::Closed) };
+        let (begin, time) = (self.now(), grant.time.unwrap_or(self.settings.session).min(open));
         let had = self.book().live(mac, begin).cloned();
-        if had.as_ref().is_some_and(|session| session.until + RENEW_AFTER > begin + time) {
+        let group = grant.group.unwrap_or_else(|| self.guest_group(&self.compiled.load()));
+        // What a code or an admin has given is not overwritten by pressing the button once more.
+        let plain = |session: &Session| grant.code.is_none() && (session.by_code || session.group != group);
+        if had.as_ref().is_some_and(|session| {
+            plain(session) || (grant.code.is_none() && session.until + RENEW_AFTER > begin + time)
+        }) {
             return Ok(());
         }
         if had.is_none() && self.book().len() >= self.settings.limits.sessions {
@@ -99,18 +124,21 @@ impl Inner {
         if addresses.is_empty() {
             return Err(Error::NoAddress);
         }
-        let group = self.guest_group(&self.compiled.load());
+        let accepted = match text {
+            None => None,
+            Some(Text { words, text }) => Some(Accepted {
+                pseudonym: self.keys.consent_pseudonym(mac, begin)?,
+                terms: keys::sha256(&text),
+                language: &words.code,
+                text,
+            }),
+        };
         let admission = Admission {
             pseudonym: self.keys.pseudonym(mac),
             group: (*group).into(),
-            consent: self.keys.consent_pseudonym(mac, begin)?,
-            terms: keys::sha256(&text),
-            language: &words.code,
-            text,
-            accepted_at: match self.clock.moment() {
-                Moment::At(time) => Some(time.as_second()),
-                Moment::Unknown => None,
-            },
+            code: grant.code,
+            accepted,
+            now: self.unix(),
         };
 
         let admitted = self.ask("admitting", self.gate.admit(mac, addresses.clone(), time)).await;
@@ -127,11 +155,51 @@ impl Inner {
         {
             let mut book = self.book();
             // From before the kernel was asked: we never promise more time than it gives.
-            book.begin(mac, Session { group, addresses, until: begin + time });
+            let by_code = grant.code.is_some();
+            book.begin(mac, Session { group, addresses, until: begin + time, by_code });
             self.publish(&book);
         }
         self.counts.admitted.fetch_add(1, Relaxed);
         Ok(())
+    }
+
+    /// Admits a device of the city's own, until the end of its last day and never while nobody knows the date. Whether it is one.
+    async fn admit_staff(&self, mac: Mac, address: IpAddr) -> Result<bool, Error> {
+        let Some(staff) = self.settings.staff.iter().find(|staff| staff.mac == mac) else { return Ok(false) };
+        let Moment::At(now) = self.clock.moment() else { return Ok(false) };
+        let zone = jiff::tz::TimeZone::get(self.settings.zone.as_deref().unwrap_or("UTC"));
+        let end = zone.and_then(|zone| staff.until.tomorrow()?.to_zoned(zone)).map(|end| end.timestamp());
+        let left = end.ok().and_then(|end| Duration::try_from(end.duration_since(now)).ok()).unwrap_or_default();
+        if left.is_zero() {
+            return Ok(false);
+        }
+        let grant = Grant { group: Some(staff.group.as_str().into()), time: Some(left.min(STAFF_TIME)), code: None };
+        self.admit(mac, address, None, grant).await.map(|()| true)
+    }
+
+    /// Lets a session last this long from now. Whether there is one.
+    pub(crate) async fn extend(&self, mac: Mac, time: Duration) -> Result<bool, Error> {
+        let _held = self.lock(mac).await;
+        let now = self.now();
+        let Some(session) = self.book().live(mac, now).cloned() else { return Ok(false) };
+        self.ask("admitting", self.gate.admit(mac, session.addresses, time)).await?;
+        let mut book = self.book();
+        let changed = book.change(mac, |session| session.until = now + time);
+        self.publish(&book);
+        Ok(changed)
+    }
+
+    /// Moves a session to another group. Recorded first: after a restart it must not be back in the one it was taken from.
+    pub(crate) async fn regroup(&self, mac: Mac, group: &str) -> Result<bool, Error> {
+        let _held = self.lock(mac).await;
+        if self.book().live(mac, self.now()).is_none() {
+            return Ok(false);
+        }
+        self.store.regroup(self.keys.pseudonym(mac), group).await?;
+        let mut book = self.book();
+        let changed = book.change(mac, |session| session.group = group.into());
+        self.publish(&book);
+        Ok(changed)
     }
 
     /// Takes back an admission: who had a session has what was left of it, who had none is shut out.
@@ -157,8 +225,11 @@ impl Inner {
 
     /// Admits a guest under one more address, for the time left. Whether it is admitted under it now.
     pub(crate) async fn new_address(&self, mac: Mac, address: IpAddr) -> Result<bool, Error> {
-        if !admissible(&address) || self.book().live(mac, self.now()).is_none() {
+        if !admissible(&address) {
             return Ok(false);
+        }
+        if self.book().live(mac, self.now()).is_none() {
+            return self.admit_staff(mac, address).await;
         }
         let _held = self.lock(mac).await;
         let now = self.now();
@@ -193,8 +264,8 @@ impl Inner {
             if let Some(session) = devices.get_mut(&mac) {
                 session.until = session.until.max(until);
                 session.addresses.push(address);
-            } else if let Some(group) = recorded.remove(&self.keys.pseudonym(mac)) {
-                devices.insert(mac, Session { group: group.into(), addresses: vec![address], until });
+            } else if let Some((group, by_code)) = recorded.remove(&self.keys.pseudonym(mac)) {
+                devices.insert(mac, Session { group: group.into(), addresses: vec![address], until, by_code });
             } else if !unrecorded.contains(&mac) {
                 unrecorded.push(mac);
             }
@@ -213,7 +284,7 @@ impl Inner {
             let _ = self.shut(mac).await;
         }
         for pseudonym in recorded.into_keys() {
-            self.store.close(pseudonym).await?;
+            self.store.close(pseudonym, None, self.unix()).await?;
         }
         unread.map_or(Ok(()), Err)
     }
@@ -249,16 +320,21 @@ impl Inner {
     async fn end(&self, mac: Mac) -> Result<bool, Error> {
         let had = {
             let mut book = self.book();
-            let had = book.end(mac).is_some();
+            let had = book.end(mac);
             self.publish(&book);
             had
         };
+        let left = had.as_ref().map(|session| {
+            i64::try_from(session.until.saturating_duration_since(self.now()).as_secs()).unwrap_or(i64::MAX)
+        });
         let shut = self.shut(mac).await;
-        if had && let Err(error) = self.store.close(self.keys.pseudonym(mac)).await {
+        if had.is_some()
+            && let Err(error) = self.store.close(self.keys.pseudonym(mac), left, self.unix()).await
+        {
             // The kernel no longer has it, so the next restart closes it.
             tracing::warn!("{error}");
         }
-        shut.map(|()| had)
+        shut.map(|()| had.is_some())
     }
 
     /// Shuts a device out in the kernel; a failure is owed.

@@ -6,7 +6,7 @@ use axum::{body::Body, response::Response};
 use hyper::{HeaderMap, StatusCode, header, header::HeaderValue};
 use serde::Serialize;
 
-use crate::{admission::Who, pages, portal::Inner};
+use crate::{admission::Who, pages, portal::Inner, settings::Access};
 
 /// The path under which the API is announced (RFC 8910).
 pub(crate) const PATH: &str = "/captive-portal/api";
@@ -41,7 +41,7 @@ pub(crate) fn answer(inner: &Inner, who: Who, secure: bool) -> Response {
         captive: left.is_none(),
         user_portal_url,
         venue_info_url: inner.settings.website.clone(),
-        can_extend_session: left.map(|_| true),
+        can_extend_session: left.map(|_| inner.settings.access != Access::Code),
         seconds_remaining: left.as_ref().map(Duration::as_secs),
     };
     let json = serde_json::to_vec(&state).unwrap_or_default();

@@ -16,6 +16,8 @@ pub(crate) struct Session {
     /// In order of admission.
     pub(crate) addresses: Vec<IpAddr>,
     pub(crate) until: Instant,
+    /// Whether a code gave it.
+    pub(crate) by_code: bool,
 }
 
 /// All sessions by device; a device has one at most.
@@ -80,6 +82,11 @@ impl Book {
         self.holders.get(&address) == Some(&mac)
     }
 
+    /// Moves a session's end, or the session to another group. Whether there is one.
+    pub(crate) fn change(&mut self, mac: Mac, change: impl FnOnce(&mut Session)) -> bool {
+        self.sessions.get_mut(&mac).map(change).is_some()
+    }
+
     pub(crate) fn over(&self, now: Instant) -> Vec<Mac> {
         self.iter().filter(|(_, session)| session.until <= now).map(|(mac, _)| mac).collect()
     }
@@ -133,6 +140,7 @@ mod tests {
             group: "guest".into(),
             addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
             until,
+            by_code: false,
         }
     }
 

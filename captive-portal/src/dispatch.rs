@@ -218,7 +218,8 @@ pub(crate) fn message(
     status: StatusCode,
     message: &'static [String; 2],
 ) -> Response {
-    let page = MessagePage { frame: Frame::new(inner, words, None), message, portal_url: inner.settings.url("/") };
+    let (frame, portal_url) = (Frame::new(inner, words, None), inner.settings.url("/"));
+    let page = MessagePage { frame, message, lines: Vec::new(), portal_url };
     pages::page(status, words, &page)
 }
 

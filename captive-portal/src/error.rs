@@ -41,6 +41,15 @@ pub enum Error {
     /// As many sessions as the settings allow.
     #[error("admitting a device: all {0} sessions of `portal.limits.sessions` are taken")]
     Full(usize),
+    /// Codes cannot be made as they were asked for.
+    #[error("making codes: {0}")]
+    Batch(&'static str),
+    /// Another device used a code up first.
+    #[error("admitting a device: its code is used up")]
+    UsedUp,
+    /// The hotspot is closed at this hour.
+    #[error("admitting a device: it is outside of `portal.hours`, or the date is not known")]
+    Closed,
     /// The device is in the neighbour table under no address that can be admitted.
     #[error("admitting a device: it has no address")]
     NoAddress,

@@ -144,6 +144,11 @@ pub(crate) fn read_code(text: &str) -> String {
         .collect()
 }
 
+/// The keyed hash of a message, under a key of somebody else than this gateway alone.
+pub(crate) fn seal(key: &Hash, message: &[u8]) -> Hash {
+    hash(key, &[b"roaming", message])
+}
+
 fn hash(key: &Hash, parts: &[&[u8]]) -> Hash {
     keyed(key, parts).finalize().into_bytes().into()
 }

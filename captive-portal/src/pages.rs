@@ -100,6 +100,12 @@ pub(crate) struct TermsPage<'a> {
     pub(crate) time: String,
     pub(crate) paragraphs: Vec<String>,
     pub(crate) version: String,
+    /// What stands in the field for a code, where there is one.
+    pub(crate) code: Option<String>,
+    /// That a code is needed.
+    pub(crate) needed: Option<String>,
+    /// The ticket of another hotspot, and what it gives.
+    pub(crate) ticket: Option<(String, String)>,
     pub(crate) token: String,
     /// The wanted URL, its signature, and the line that names it.
     pub(crate) wanted: Option<(String, String, String)>,
@@ -127,6 +133,10 @@ pub(crate) struct StatusPage<'a> {
     pub(crate) categories: Vec<String>,
     pub(crate) rights: String,
     pub(crate) token: String,
+    /// Whether a code keeps the time that is left.
+    pub(crate) keeps: bool,
+    /// The link that takes the access along to another hotspot.
+    pub(crate) ticket: Option<String>,
 }
 
 /// How this network filters, and why a name is blocked.
@@ -194,6 +204,7 @@ pub(crate) struct BlockedPage<'a> {
 pub(crate) struct MessagePage<'a> {
     pub(crate) frame: Frame<'a>,
     pub(crate) message: &'static [String; 2],
+    pub(crate) lines: Vec<String>,
     pub(crate) portal_url: String,
 }
 

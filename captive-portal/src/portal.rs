@@ -17,11 +17,14 @@ use crate::{
     Clock, Consent, Error, Gate, Neighbours, SessionInfo, Settings,
     book::Book,
     filter,
+    hours::Hours,
     keys::{Keys, Purpose},
     objections::{Decision, Objection, Objections},
+    roaming::Roaming,
     serve::Holder,
     store::Store,
     tries::Tries,
+    vouchers,
 };
 
 /// How long a tick waits for what it has begun: a firewall that does not answer must not hold up its caller.
@@ -53,6 +56,10 @@ pub(crate) struct Inner {
     self_test: Mutex<Option<SelfTest>>,
     pub(crate) objections: Objections,
     pub(crate) objecting: Tries,
+    /// Codes that were none.
+    pub(crate) guessing: Tries,
+    pub(crate) hours: Option<Hours>,
+    pub(crate) roaming: Option<Roaming>,
     complained: Mutex<Option<Instant>>,
     purged: Mutex<Option<Instant>>,
     pub(crate) counts: Counts,
@@ -129,6 +136,13 @@ impl Portal {
         let keys = Keys::load(&settings.run, clock.instant())?;
         let store = Store::open(&settings.database)?;
         let objections = Objections::open(&settings.objections)?;
+        let zone = settings.zone.as_deref().unwrap_or("UTC");
+        // The settings were checked, so this does not fail; if it did, it would be closed for good.
+        let hours = (!settings.hours.is_empty()).then(|| Hours::parse(&settings.hours, zone).unwrap_or_default());
+        let roaming = match &settings.roaming {
+            Some(roaming) => Some(Roaming::load(&roaming.keys, roaming.longest)?),
+            None => None,
+        };
         Ok(Self(Arc::new(Inner {
             settings,
             gate,
@@ -146,6 +160,9 @@ impl Portal {
             self_test: Mutex::default(),
             objections,
             objecting: Tries::new(filter::OBJECTIONS.0, filter::OBJECTIONS.1, filter::OBJECTIONS.2),
+            guessing: Tries::new(vouchers::GUESSES.0, vouchers::GUESSES.1, vouchers::GUESSES.2),
+            hours,
+            roaming,
             complained: Mutex::default(),
             purged: Mutex::default(),
             counts: Counts::default(),
@@ -183,6 +200,16 @@ impl Portal {
         self.0.expel(mac).await
     }
 
+    /// Lets a device's session last this long from now. Whether it has one.
+    pub async fn extend(&self, mac: Mac, time: Duration) -> Result<bool, Error> {
+        self.0.extend(mac, time).await
+    }
+
+    /// Moves a device's session to another group of the policy. Whether it has one.
+    pub async fn regroup(&self, mac: Mac, group: &str) -> Result<bool, Error> {
+        self.0.regroup(mac, group).await
+    }
+
     /// All sessions, in the order of devices.
     pub fn sessions(&self) -> Vec<SessionInfo> {
         let now = self.0.now();
@@ -205,6 +232,13 @@ impl Portal {
     /// The records of consent that are kept, oldest first.
     pub async fn consents(&self) -> Result<Vec<Consent>, Error> {
         self.0.store.consents().await
+    }
+
+    /// Erases the record of consent with this pseudonym (hexadecimal). Whether there was one.
+    pub async fn erase_consent(&self, pseudonym: &str) -> Result<bool, Error> {
+        let had = self.consents().await?.iter().any(|consent| consent.pseudonym.eq_ignore_ascii_case(pseudonym));
+        self.0.store.erase(pseudonym.to_owned()).await?;
+        Ok(had)
     }
 
     /// Says whether the uplink works. While it does not, the pages say so.
@@ -257,6 +291,16 @@ impl Portal {
 impl Inner {
     pub(crate) fn now(&self) -> Instant {
         self.clock.instant()
+    }
+
+    /// For how long the hotspot stays open; `None` while it is closed. While nobody knows the date it is closed where it has
+    /// hours at all.
+    pub(crate) fn open(&self) -> Option<Duration> {
+        match (&self.hours, self.clock.moment()) {
+            (None, _) => Some(Duration::MAX),
+            (Some(hours), Moment::At(now)) => hours.left(now),
+            (Some(_), Moment::Unknown) => None,
+        }
     }
 
     pub(crate) fn uplink_works(&self) -> bool {

@@ -11,10 +11,11 @@ use axum::{
 };
 use hyper::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
+use sheshi_policy::Mac;
 
 use crate::{
     Error,
-    admission::Who,
+    admission::{Grant, Text, Who},
     api,
     dispatch::{Asker, message, words_for},
     filter,
@@ -22,13 +23,17 @@ use crate::{
     keys::{self, Purpose},
     pages::{self, Frame, StatusPage, TermsPage, WelcomePage},
     portal::Inner,
+    settings::Access,
     terms as texts,
+    vouchers::Redeemed,
     wanted::{Wanted, escape},
     words::{Words, fill},
 };
 
 /// Longest body of a form, in bytes.
 const BODY_LIMIT: usize = 64 * 1024;
+/// The cookie in which a browser keeps the roaming ticket; nothing else is ever in a cookie, and no page needs it.
+const COOKIE: &str = "sheshi";
 /// How long a body may take to arrive.
 const BODY_TIME: Duration = Duration::from_secs(10);
 
@@ -46,6 +51,8 @@ pub(crate) struct Parameters {
     pub(crate) name: Option<String>,
     pub(crate) text: Option<String>,
     pub(crate) number: Option<String>,
+    code: Option<String>,
+    ticket: Option<String>,
 }
 
 pub(crate) fn routes(inner: Arc<Inner>) -> Router {
@@ -72,7 +79,8 @@ async fn home(
     query: Result<Query<Parameters>, QueryRejection>,
     headers: HeaderMap,
 ) -> Response {
-    let query = query.map(|Query(query)| query).unwrap_or_default();
+    let mut query = query.map(|Query(query)| query).unwrap_or_default();
+    query.ticket = query.ticket.or_else(|| kept_ticket(&headers));
     let words = words_for(&inner, query.lang.as_deref(), &headers);
     if api::is_asked(&headers) {
         return api::answer(&inner, asker.who, asker.secure);
@@ -87,6 +95,8 @@ async fn home(
                 categories: texts::blocked_categories(&inner, &inner.compiled.load(), words),
                 rights: texts::notice(&inner, words).rights,
                 token: inner.token(Purpose::Leave, mac),
+                keeps: inner.book().live(mac, inner.now()).is_some_and(|session| session.by_code),
+                ticket: own_ticket(&inner, mac).map(|(ticket, _)| inner.settings.url(&format!("/?ticket={ticket}"))),
             };
             pages::page(StatusCode::OK, words, &page)
         }
@@ -122,6 +132,13 @@ fn terms_page(
     let Some(mac) = asker.who.mac() else {
         return message(inner, words, StatusCode::FORBIDDEN, &words.message.unknown_device);
     };
+    if inner.open().is_none() {
+        return closed(inner, words);
+    }
+    let ticket = match asker.who {
+        Who::Stranger(_) => query.ticket.as_deref().and_then(|ticket| Some((ticket, ticket_grant(inner, ticket)?.1))),
+        _ => None,
+    };
     let compiled = inner.compiled.load();
     let hash = keys::sha256(&texts::text(inner, &compiled, words));
     let wanted = wanted(inner, asker, query);
@@ -147,6 +164,11 @@ fn terms_page(
         paragraphs: texts::paragraphs(inner, words),
         version: fill(&words.terms.version, &[("version", &hex::encode(&hash[..4]))]),
         token: inner.token(Purpose::Accept(&hash), mac),
+        code: (inner.settings.access != Access::Open).then(|| query.code.clone().unwrap_or_default()),
+        needed: (inner.settings.access == Access::Code && ticket.is_none())
+            .then(|| fill(&words.voucher.needed, &[("organisation", &inner.settings.organisation)])),
+        ticket: ticket
+            .map(|(ticket, left)| (ticket.to_owned(), fill(&words.terms.roaming, &[("time", &words.span(left))]))),
         wanted,
     };
     pages::page(status, words, &page)
@@ -181,13 +203,40 @@ async fn accept(State(inner): Portal, Extension(asker): Extension<Asker>, reques
         inner.counts.refused.fetch_add(1, Relaxed);
         return terms_page(&inner, &asker, words, StatusCode::FORBIDDEN, Some(&words.message.stale), &form);
     }
+    let code = form.code.as_deref().map(str::trim).filter(|code| !code.is_empty());
+    let again = |status, notice| terms_page(&inner, &asker, words, status, Some(notice), &form);
+    let grant = match (code, inner.settings.access, asker.who) {
+        (Some(code), Access::OpenOrCode | Access::Code, _) => match inner.redeem(mac, code).await {
+            Ok(Redeemed::Grant(grant)) => grant,
+            Ok(Redeemed::Bad) => return again(StatusCode::FORBIDDEN, &words.message.bad_code),
+            Ok(Redeemed::SlowDown) => return again(StatusCode::TOO_MANY_REQUESTS, &words.message.slow_down),
+            Err(error) => {
+                inner.complain(&error);
+                return again(StatusCode::SERVICE_UNAVAILABLE, &words.message.failed);
+            }
+        },
+        (None, Access::Code, Who::Guest(..)) => {
+            return pages::redirect(StatusCode::SEE_OTHER, &format!("/?lang={}", words.code));
+        }
+        (_, access, Who::Stranger(_)) => match form.ticket.as_deref().and_then(|ticket| ticket_grant(&inner, ticket)) {
+            Some((grant, _)) => grant,
+            None if access == Access::Code => return again(StatusCode::FORBIDDEN, &words.message.bad_code),
+            None => Grant::default(),
+        },
+        _ => Grant::default(),
+    };
     // In a task of its own: a browser that hangs up must not leave an admission half done.
     let admission = {
         let (inner, peer) = (inner.clone(), asker.peer);
-        tokio::spawn(async move { inner.admit(mac, peer, words, text).await })
+        tokio::spawn(async move { inner.admit(mac, peer, Some(Text { words, text }), grant).await })
     };
     let (status, notice) = match admission.await {
-        Ok(Ok(())) => return pages::redirect(StatusCode::SEE_OTHER, &welcome_url(words, &form)),
+        Ok(Ok(())) => {
+            let response = pages::redirect(StatusCode::SEE_OTHER, &welcome_url(words, &form));
+            return with_ticket(&inner, mac, response);
+        }
+        Ok(Err(Error::Closed)) => return closed(&inner, words),
+        Ok(Err(Error::UsedUp)) => (StatusCode::FORBIDDEN, &words.message.bad_code),
         Ok(Err(error @ Error::Full(_))) => {
             inner.complain(&error);
             (StatusCode::SERVICE_UNAVAILABLE, &words.message.full)
@@ -200,6 +249,54 @@ async fn accept(State(inner): Portal, Extension(asker): Extension<Asker>, reques
     };
     inner.counts.refused.fetch_add(1, Relaxed);
     terms_page(&inner, &asker, words, status, Some(notice), &form)
+}
+
+/// What a ticket of another hotspot gives here, and for how long: only a group that our policy has.
+fn ticket_grant(inner: &Inner, ticket: &str) -> Option<(Grant, Duration)> {
+    let (group, left) = inner.roaming.as_ref()?.read(ticket, inner.unix()?)?;
+    inner.compiled.load().group(&group)?;
+    Some((Grant { group: Some(group.into()), time: Some(left), code: None }, left))
+}
+
+/// The ticket of a guest, to show at another hotspot.
+fn own_ticket(inner: &Inner, mac: Mac) -> Option<(String, Duration)> {
+    let (roaming, now) = (inner.roaming.as_ref()?, inner.unix()?);
+    let instant = inner.now();
+    let (group, left) =
+        inner.book().live(mac, instant).map(|session| (session.group.clone(), session.until - instant))?;
+    let until = now.checked_add_unsigned(left.as_secs())?;
+    Some((roaming.ticket(&group, until, now)?, left))
+}
+
+/// Gives the browser the ticket to keep. A convenience: the status page has it as a link too.
+fn with_ticket(inner: &Inner, mac: Mac, mut response: Response) -> Response {
+    if let Some((ticket, left)) = own_ticket(inner, mac)
+        && let Ok(cookie) = header::HeaderValue::from_str(&format!(
+            "{COOKIE}={ticket}; Max-Age={}; Path=/; HttpOnly; SameSite=Lax",
+            left.as_secs()
+        ))
+    {
+        response.headers_mut().insert(header::SET_COOKIE, cookie);
+    }
+    response
+}
+
+/// The ticket that a browser kept.
+fn kept_ticket(headers: &HeaderMap) -> Option<String> {
+    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|cookies| cookies.to_str().ok());
+    let mut pairs = cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(name, _)| *name == COOKIE).map(|(_, ticket)| ticket.to_owned())
+}
+
+/// That it is closed, and when it is open.
+fn closed(inner: &Inner, words: &'static Words) -> Response {
+    let page = pages::MessagePage {
+        frame: Frame::new(inner, words, None),
+        message: &words.message.closed,
+        lines: inner.hours.as_ref().map_or_else(Vec::new, |hours| hours.lines(words)),
+        portal_url: inner.settings.url("/"),
+    };
+    pages::page(StatusCode::FORBIDDEN, words, &page)
 }
 
 fn welcome_url(words: &Words, form: &Parameters) -> String {

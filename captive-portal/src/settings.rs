@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf, time::Duration
 
 use serde::Deserialize;
 
-use crate::{host::Name, wanted::Wanted, words};
+use sheshi_policy::Mac;
+
+use crate::{host::Name, hours::Hours, wanted::Wanted, words};
 
 /// Longest text of terms, in bytes: with everything else a page stays under 30 kB.
 const TERMS_LIMIT: usize = 10_000;
@@ -55,6 +57,21 @@ pub struct Settings {
     /// How long an accepted session lasts, such as `8h`.
     #[serde(default = "session", with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub session: Duration,
+    /// What a stranger needs to be admitted.
+    #[serde(default)]
+    pub access: Access,
+    /// When the hotspot is open, such as `mon-fri 08:00-20:00`; always when none is given.
+    #[serde(default)]
+    pub hours: Vec<String>,
+    /// The time zone of the hours, such as `Europe/Tirane`.
+    #[serde(default)]
+    pub zone: Option<String>,
+    /// The ticket with which guests go on at another hotspot of the city.
+    #[serde(default)]
+    pub roaming: Option<Roaming>,
+    /// Devices that are admitted without the portal.
+    #[serde(default)]
+    pub staff: Vec<Staff>,
     /// The group of guests; the policy's first when not given.
     #[serde(default)]
     pub group: Option<String>,
@@ -73,6 +90,42 @@ pub struct Settings {
     /// A certificate, for the API over TLS (RFC 8908 section 3).
     #[serde(default)]
     pub tls: Option<Tls>,
+}
+
+/// What a stranger needs to be admitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Access {
+    /// To accept the terms.
+    #[default]
+    Open,
+    /// To accept the terms; a code is taken too, and gives what it says.
+    OpenOrCode,
+    /// To accept the terms, and a code.
+    Code,
+}
+
+/// The ticket with which guests go on at another hotspot of the city (docs/roaming-ticket.md).
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Roaming {
+    /// The file with the city's keys.
+    pub keys: PathBuf,
+    /// For how long a ticket is given and honoured at most.
+    #[serde(default = "ticket", with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub longest: Duration,
+}
+
+/// A device of the city's own, such as a till or a sign, that is admitted without the portal.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Staff {
+    /// The device.
+    pub mac: Mac,
+    /// Its group.
+    pub group: String,
+    /// The last day on which it is admitted.
+    pub until: jiff::civil::Date,
 }
 
 /// What the portal takes at most.
@@ -110,6 +163,10 @@ pub struct Tls {
 
 fn port() -> u16 {
     80
+}
+
+fn ticket() -> Duration {
+    Duration::from_secs(12 * 3600)
 }
 
 fn tls_port() -> u16 {
@@ -242,6 +299,38 @@ impl Settings {
                 format!("a session of {:?} is out of bounds", self.session),
                 "want 1m to 168h, such as 8h",
             );
+        }
+        match &self.zone {
+            None if self.hours.is_empty() => {}
+            None => problem("zone", "the hours have no time zone".into(), "want one such as \"Europe/Tirane\""),
+            Some(zone) => {
+                if let Err(wrong) = Hours::parse(&[], zone) {
+                    problem("zone", wrong, "want one such as \"Europe/Tirane\"");
+                }
+            }
+        }
+        for (n, line) in self.hours.iter().enumerate() {
+            if let Err(wrong) = Hours::parse(std::slice::from_ref(line), "UTC") {
+                problem(&format!("hours[{n}]"), wrong, "want days and times such as \"mon-fri 08:00-20:00\"");
+            }
+        }
+        if let Some(roaming) = &self.roaming {
+            if !roaming.keys.is_absolute() {
+                let wrong = format!("`{}` is not an absolute path", roaming.keys.display());
+                problem("roaming.keys", wrong, "want a path that starts with /");
+            }
+            if !(Duration::from_secs(1200)..=Duration::from_secs(86_400)).contains(&roaming.longest) {
+                let wrong = format!("{:?} is out of bounds", roaming.longest);
+                problem("roaming.longest", wrong, "want 20m to 24h: a lost ticket cannot be called back");
+            }
+        }
+        for (n, staff) in self.staff.iter().enumerate() {
+            if staff.group.is_empty() {
+                problem(&format!("staff[{n}].group"), "the name is empty".into(), "want a group of the policy");
+            }
+            if self.staff[..n].iter().any(|other| other.mac == staff.mac) {
+                problem(&format!("staff[{n}].mac"), "the device is given twice".into(), "want each device once");
+            }
         }
         if self.group.as_deref().is_some_and(str::is_empty) {
             problem("group", "the name is empty".into(), "want a group of the policy, or leave it out for the first");

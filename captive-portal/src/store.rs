@@ -1,4 +1,4 @@
-//! The room's one file with SQL: sessions under a pseudonym, and records of consent.
+//! The room's one place with SQL: sessions under a pseudonym, records of consent, and in `vouchers` the codes.
 //!
 //! One thread owns the connection. What arrives while it writes is written together, in one transaction: many guests
 //! accept at once and a disk syncs slowly. It answers only after the commit has reached the disk.
@@ -15,6 +15,10 @@ use rusqlite::{Connection, Transaction, params};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{Error, keys::Hash};
+pub(crate) use vouchers::Offer;
+pub use vouchers::{Batch, BatchState};
+
+mod vouchers;
 
 /// Writes waiting at most; a guest beyond that is told to try again.
 const QUEUE: usize = 1024;
@@ -57,19 +61,38 @@ pub struct Consent {
 pub(crate) struct Admission {
     pub(crate) pseudonym: Hash,
     pub(crate) group: Box<str>,
-    pub(crate) consent: Hash,
+    /// The code that is used, as its hash.
+    pub(crate) code: Option<Hash>,
+    /// The acceptance of the terms; a device of the city's own has none.
+    pub(crate) accepted: Option<Accepted>,
+    /// Unix seconds; nothing where the clock is not set.
+    pub(crate) now: Option<i64>,
+}
+
+/// That a text was accepted.
+pub(crate) struct Accepted {
+    pub(crate) pseudonym: Hash,
     pub(crate) terms: Hash,
     pub(crate) language: &'static str,
     pub(crate) text: String,
-    pub(crate) accepted_at: Option<i64>,
 }
 
-/// A session: pseudonym and group.
-pub(crate) type Row = (Hash, Box<str>);
+/// A session: pseudonym, group, and whether a code gave it.
+pub(crate) type Row = (Hash, (Box<str>, bool));
 
 enum Write {
     Admit(Box<Admission>),
-    Close(Hash),
+    /// Ends a session that had so many seconds left, where that is known.
+    Close {
+        pseudonym: Hash,
+        left: Option<i64>,
+        now: Option<i64>,
+    },
+    Regroup(Hash, Box<str>),
+    /// Deletes one record of consent.
+    Erase(String),
+    Vouchers(Box<Batch>, Vec<Hash>),
+    EndBatch(String),
     /// Deletes what is older than the days that consent is kept.
     Purge {
         now: i64,
@@ -81,6 +104,8 @@ enum Task {
     Write(Write, oneshot::Sender<Result<(), Error>>),
     Sessions(oneshot::Sender<Result<Vec<Row>, Error>>),
     Consents(oneshot::Sender<Result<Vec<Consent>, Error>>),
+    Batches(oneshot::Sender<Result<Vec<BatchState>, Error>>),
+    Offer { code: Hash, pseudonym: Hash, now: Option<i64>, reply: oneshot::Sender<Result<Option<Offer>, Error>> },
 }
 
 /// The database. Its thread ends when the last handle is gone.
@@ -105,8 +130,32 @@ impl Store {
         self.ask("recording an admission", |reply| Task::Write(Write::Admit(Box::new(admission)), reply)).await
     }
 
-    pub(crate) async fn close(&self, pseudonym: Hash) -> Result<(), Error> {
-        self.ask("closing a session", |reply| Task::Write(Write::Close(pseudonym), reply)).await
+    pub(crate) async fn close(&self, pseudonym: Hash, left: Option<i64>, now: Option<i64>) -> Result<(), Error> {
+        self.ask("closing a session", |reply| Task::Write(Write::Close { pseudonym, left, now }, reply)).await
+    }
+
+    pub(crate) async fn regroup(&self, pseudonym: Hash, group: &str) -> Result<(), Error> {
+        self.ask("moving a session", |reply| Task::Write(Write::Regroup(pseudonym, group.into()), reply)).await
+    }
+
+    pub(crate) async fn erase(&self, consent: String) -> Result<(), Error> {
+        self.ask("erasing a record of consent", |reply| Task::Write(Write::Erase(consent), reply)).await
+    }
+
+    pub(crate) async fn vouchers(&self, batch: Batch, codes: Vec<Hash>) -> Result<(), Error> {
+        self.ask("keeping codes", |reply| Task::Write(Write::Vouchers(Box::new(batch), codes), reply)).await
+    }
+
+    pub(crate) async fn end_batch(&self, name: String) -> Result<(), Error> {
+        self.ask("ending codes", |reply| Task::Write(Write::EndBatch(name), reply)).await
+    }
+
+    pub(crate) async fn batches(&self) -> Result<Vec<BatchState>, Error> {
+        self.ask("reading the codes", Task::Batches).await
+    }
+
+    pub(crate) async fn offer(&self, code: Hash, pseudonym: Hash, now: Option<i64>) -> Result<Option<Offer>, Error> {
+        self.ask("reading a code", |reply| Task::Offer { code, pseudonym, now, reply }).await
     }
 
     pub(crate) async fn purge(&self, now: i64, keep_days: u16) -> Result<(), Error> {
@@ -162,6 +211,7 @@ impl File {
             )
             .map_err(failed)?;
         connection.execute_batch(SCHEMA).map_err(failed)?;
+        connection.execute_batch(vouchers::SCHEMA).map_err(failed)?;
         let identity = identity(path).map_err(unreadable)?;
         Ok(Self { connection, path: path.to_owned(), identity })
     }
@@ -191,6 +241,16 @@ impl File {
                         self.write(&mut writes);
                         let _ = reply.send(self.consents());
                     }
+                    Task::Batches(reply) => {
+                        self.write(&mut writes);
+                        let batches = vouchers::batches(&self.connection);
+                        let _ = reply.send(batches.map_err(|error| self.failed("reading the codes", error)));
+                    }
+                    Task::Offer { code, pseudonym, now, reply } => {
+                        self.write(&mut writes);
+                        let offer = vouchers::offer(&self.connection, &code, &pseudonym, now);
+                        let _ = reply.send(offer.map_err(|error| self.failed("reading a code", error)));
+                    }
                 }
             }
             self.write(&mut writes);
@@ -204,9 +264,12 @@ impl File {
         }
         let outcome = self.transact(writes.iter().map(|(write, _)| write));
         let deleted = writes.iter().any(|(write, _)| !matches!(write, Write::Admit(_)));
-        for (_, reply) in writes.drain(..) {
-            let result = outcome.as_ref().map(|_| ()).map_err(|why| self.failed("recording", why));
-            let _ = reply.send(result);
+        for (n, (_, reply)) in writes.drain(..).enumerate() {
+            let _ = reply.send(match &outcome {
+                Ok(done) if done[n] => Ok(()),
+                Ok(_) => Err(Error::UsedUp),
+                Err(why) => Err(self.failed("recording", why)),
+            });
         }
         if deleted && outcome.is_ok() {
             // The write-ahead log still holds the pages as they were before.
@@ -214,24 +277,26 @@ impl File {
         }
     }
 
-    fn transact<'a>(&mut self, writes: impl Iterator<Item = &'a Write>) -> Result<(), String> {
+    /// Whether each could be done; an error is of all of them.
+    fn transact<'a>(&mut self, writes: impl Iterator<Item = &'a Write>) -> Result<Vec<bool>, String> {
         let transaction = self.connection.transaction().map_err(|error| error.to_string())?;
-        for write in writes {
-            execute(&transaction, write).map_err(|error| error.to_string())?;
-        }
+        let done = writes.map(|write| execute(&transaction, write)).collect::<Result<Vec<_>, _>>();
+        let done = done.map_err(|error| error.to_string())?;
         // SQLite goes on writing to a file that was removed or replaced under it, and what it writes is lost.
         match identity(&self.path) {
             Ok(identity) if identity == self.identity => {}
             Ok(_) => return Err("the file was replaced".into()),
             Err(error) => return Err(format!("the file is gone: {error}")),
         }
-        transaction.commit().map_err(|error| error.to_string())
+        transaction.commit().map_err(|error| error.to_string()).map(|()| done)
     }
 
     fn sessions(&self) -> Result<Vec<Row>, Error> {
         let read = || {
-            let mut statement = self.connection.prepare_cached("SELECT pseudonym, client_group FROM session")?;
-            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let mut statement = self.connection.prepare_cached(
+                "SELECT pseudonym, client_group, EXISTS (SELECT 1 FROM seat WHERE seat.pseudonym = session.pseudonym) FROM session",
+            )?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))))?;
             rows.collect::<Result<_, _>>()
         };
         read().map_err(|error: rusqlite::Error| self.failed("reading the sessions", error))
@@ -257,29 +322,49 @@ impl File {
     }
 }
 
-fn execute(transaction: &Transaction<'_>, write: &Write) -> rusqlite::Result<()> {
+/// Executes one write. Whether it could be done.
+fn execute(transaction: &Transaction<'_>, write: &Write) -> rusqlite::Result<bool> {
     let run = |sql, params: &[&dyn rusqlite::ToSql]| transaction.prepare_cached(sql)?.execute(params);
     match write {
         Write::Admit(admission) => {
-            run(
-                "INSERT INTO terms (hash, language, content) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
-                params![admission.terms, admission.language, admission.text],
-            )?;
-            run(
-                "INSERT INTO consent (pseudonym, terms, accepted_at) VALUES (?1, ?2, ?3) \
-                 ON CONFLICT DO UPDATE SET accepted_at = excluded.accepted_at, kept_until = NULL",
-                params![admission.consent, admission.terms, admission.accepted_at],
-            )?;
+            if let Some(code) = &admission.code
+                && !vouchers::take(transaction, code, &admission.pseudonym, admission.now)?
+            {
+                // Two devices brought the last seat's code at once. Nothing of this one is written; the others' is.
+                return Ok(false);
+            }
+            if let Some(accepted) = &admission.accepted {
+                run(
+                    "INSERT INTO terms (hash, language, content) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+                    params![accepted.terms, accepted.language, accepted.text],
+                )?;
+                run(
+                    "INSERT INTO consent (pseudonym, terms, accepted_at) VALUES (?1, ?2, ?3) \
+                     ON CONFLICT DO UPDATE SET accepted_at = excluded.accepted_at, kept_until = NULL",
+                    params![accepted.pseudonym, accepted.terms, admission.now],
+                )?;
+            }
             run(
                 "INSERT INTO session (pseudonym, client_group) VALUES (?1, ?2) \
                  ON CONFLICT DO UPDATE SET client_group = excluded.client_group",
                 params![admission.pseudonym, admission.group],
             )?;
         }
-        Write::Close(pseudonym) => {
+        Write::Close { pseudonym, left, now } => {
+            vouchers::give_back(transaction, pseudonym, *left, *now)?;
             run("DELETE FROM session WHERE pseudonym = ?1", params![pseudonym])?;
         }
+        Write::Regroup(pseudonym, group) => {
+            run("UPDATE session SET client_group = ?2 WHERE pseudonym = ?1", params![pseudonym, group])?;
+        }
+        Write::Erase(consent) => {
+            run("DELETE FROM consent WHERE lower(hex(pseudonym)) = lower(?1)", params![consent])?;
+            run("DELETE FROM terms WHERE hash NOT IN (SELECT terms FROM consent)", params![])?;
+        }
+        Write::Vouchers(batch, codes) => vouchers::add(transaction, batch, codes)?,
+        Write::EndBatch(name) => vouchers::end(transaction, name)?,
         Write::Purge { now, keep_days } => {
+            vouchers::purge(transaction, *now)?;
             // A record made before the clock was set is kept from now on; one made while it ran ahead, no longer than the rest.
             let latest = now + i64::from(*keep_days) * 86_400;
             run(
@@ -291,7 +376,7 @@ fn execute(transaction: &Transaction<'_>, write: &Write) -> rusqlite::Result<()>
             run("DELETE FROM terms WHERE hash NOT IN (SELECT terms FROM consent)", params![])?;
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 fn identity(path: &Path) -> std::io::Result<(u64, u64)> {

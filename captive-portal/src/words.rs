@@ -46,7 +46,6 @@ pub(crate) struct Words {
     pub(crate) status: Status,
     pub(crate) opening: Opening,
     pub(crate) blocked: Blocked,
-    #[allow(dead_code)]
     pub(crate) voucher: Voucher,
     pub(crate) filter: Filter,
     pub(crate) objection: Objection,
@@ -78,7 +77,6 @@ pub(crate) struct Time {
     pub(crate) less: String,
     pub(crate) join: String,
     /// The days, from Monday, as short as they are written.
-    #[allow(dead_code)]
     pub(crate) week: [String; 7],
 }
 
@@ -113,7 +111,6 @@ pub(crate) struct Terms {
     pub(crate) test_good: String,
     pub(crate) test_bad: String,
     pub(crate) test_none: String,
-    #[allow(dead_code)]
     pub(crate) roaming: String,
 }
 
@@ -167,7 +164,6 @@ pub(crate) struct Blocked {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(dead_code)]
 pub(crate) struct Voucher {
     pub(crate) title: String,
     pub(crate) label: String,
@@ -220,9 +216,7 @@ pub(crate) struct Messages {
     pub(crate) sign_in: [String; 2],
     pub(crate) not_found: [String; 2],
     pub(crate) bad_request: [String; 2],
-    #[allow(dead_code)]
     pub(crate) closed: [String; 2],
-    #[allow(dead_code)]
     pub(crate) bad_code: [String; 2],
     pub(crate) slow_down: [String; 2],
 }

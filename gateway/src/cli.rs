@@ -41,8 +41,18 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Show what a running gateway does and how it is
     Status(ControlArgs),
-    /// List the guests of a running gateway
-    Guests(ControlArgs),
+    /// List the guests of a running gateway; lengthen, move or end a session
+    #[command(
+        after_help = "Examples:\n  sheshi guests\n  sheshi guests extend 02:00:00:00:00:01 2h\n  sheshi guests move 02:00:00:00:00:01 staff\n  sheshi guests end 02:00:00:00:00:01"
+    )]
+    Guests(GuestsArgs),
+    /// List, make and end codes that admit guests
+    #[command(
+        after_help = "Codes are shown once, when they are made: the gateway keeps their hashes.\n\nExamples:\n  sheshi vouchers new desk --count 30 --time 8h --page codes.html\n  sheshi vouchers new class --devices 25 --time 2h --until 2026-12-24\n  sheshi vouchers end desk"
+    )]
+    Vouchers(VouchersArgs),
+    /// List the records of consent, or erase one
+    Consents(ConsentsArgs),
     /// End a guest's session and every open connection of the device
     Expel(ExpelArgs),
     /// List what guests object to, or answer an objection
@@ -194,6 +204,113 @@ pub struct ApproveArgs {
     pub control: PathBuf,
 }
 
+/// `sheshi guests`.
+#[derive(Debug, Args)]
+pub struct GuestsArgs {
+    /// What to do to one of them.
+    #[command(subcommand)]
+    pub action: Option<GuestsAction>,
+    /// The running gateway's control socket
+    #[arg(long, value_name = "SOCKET", default_value = crate::config::DEFAULT_CONTROL, env = "SHESHI_CONTROL", global = true)]
+    pub control: PathBuf,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// What to do to a guest.
+#[derive(Debug, Subcommand)]
+pub enum GuestsAction {
+    /// Let a session last this long from now
+    Extend {
+        /// The device's link-layer address
+        mac: sheshi_policy::Mac,
+        /// Such as 2h, at most 168h
+        #[arg(value_parser = span)]
+        time: std::time::Duration,
+    },
+    /// Move a session to another group of the policy
+    Move {
+        /// The device's link-layer address
+        mac: sheshi_policy::Mac,
+        /// The group
+        group: String,
+    },
+    /// End a session and every open connection of the device
+    End {
+        /// The device's link-layer address
+        mac: sheshi_policy::Mac,
+    },
+}
+
+/// `sheshi vouchers`.
+#[derive(Debug, Args)]
+pub struct VouchersArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: Option<VouchersAction>,
+    /// The running gateway's control socket
+    #[arg(long, value_name = "SOCKET", default_value = crate::config::DEFAULT_CONTROL, env = "SHESHI_CONTROL", global = true)]
+    pub control: PathBuf,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// What to do with codes.
+#[derive(Debug, Subcommand)]
+pub enum VouchersAction {
+    /// Make a batch of codes
+    New {
+        /// What the batch is called
+        name: String,
+        /// How many codes
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        count: u32,
+        /// How long each device may be online, such as 8h
+        #[arg(long, value_name = "TIME", default_value = "8h", value_parser = span)]
+        time: std::time::Duration,
+        /// How many devices may use one code
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        devices: u32,
+        /// The group of who uses one; the guests' own unless said
+        #[arg(long, value_name = "GROUP")]
+        group: Option<String>,
+        /// The last day on which a code can be used
+        #[arg(long, value_name = "DAY")]
+        until: Option<jiff::civil::Date>,
+        /// Write a page to be printed, with QR codes, instead of printing the codes
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        page: Option<PathBuf>,
+    },
+    /// Make the codes of a batch invalid
+    End {
+        /// The batch
+        name: String,
+    },
+}
+
+/// `sheshi consents`.
+#[derive(Debug, Args)]
+pub struct ConsentsArgs {
+    /// What to do with one of them.
+    #[command(subcommand)]
+    pub action: Option<ConsentsAction>,
+    /// The running gateway's control socket
+    #[arg(long, value_name = "SOCKET", default_value = crate::config::DEFAULT_CONTROL, env = "SHESHI_CONTROL", global = true)]
+    pub control: PathBuf,
+}
+
+/// What to do with a record of consent.
+#[derive(Debug, Subcommand)]
+pub enum ConsentsAction {
+    /// Erase one
+    Erase {
+        /// Its pseudonym
+        pseudonym: String,
+    },
+}
+
 /// `sheshi objections`.
 #[derive(Debug, Args)]
 pub struct ObjectionsArgs {
@@ -260,6 +377,11 @@ pub struct DoctorArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+fn span(text: &str) -> Result<std::time::Duration, String> {
+    let span = text.parse::<jiff::SignedDuration>().ok().and_then(|span| std::time::Duration::try_from(span).ok());
+    span.ok_or_else(|| "want a time such as 2h or 90m".into())
 }
 
 fn parse_block(text: &str) -> Result<(String, PathBuf), String> {

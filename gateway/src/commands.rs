@@ -10,10 +10,14 @@ use sheshi_captive_portal::{Clock, Objection, SystemClock};
 use sheshi_policy::{Compiled, Moment, Policy, Problems, Progress};
 
 use crate::{
-    cli::{ApproveArgs, CheckArgs, CompileArgs, ControlArgs, ExpelArgs, ExplainArgs, ObjectionsAction, ObjectionsArgs},
+    cli::{
+        ApproveArgs, CheckArgs, CompileArgs, ConsentsAction, ConsentsArgs, ControlArgs, ExpelArgs, ExplainArgs,
+        GuestsAction, GuestsArgs, ObjectionsAction, ObjectionsArgs,
+    },
     config::{self, ConfigError},
     control::{self, ControlError, Request},
     generations::{self, BuildError, Generations},
+    guests::Ask,
     status::{GuestLine, Status},
 };
 
@@ -197,7 +201,24 @@ pub fn status(args: &ControlArgs) -> Result<(), Failure> {
 }
 
 /// `sheshi guests`.
-pub fn guests(args: &ControlArgs) -> Result<(), Failure> {
+pub fn guests(args: &GuestsArgs) -> Result<(), Failure> {
+    match &args.action {
+        None => {}
+        Some(GuestsAction::Extend { mac, time }) => {
+            let ask = Ask::Extend { mac: *mac, seconds: time.as_secs() };
+            control::ask::<()>(&args.control, &Request::About(ask))?;
+            return print(&format!("{mac} has {} left", crate::status::span(time.as_secs())));
+        }
+        Some(GuestsAction::Move { mac, group }) => {
+            let ask = Ask::Move { mac: *mac, group: group.clone() };
+            control::ask::<()>(&args.control, &Request::About(ask))?;
+            return print(&format!("{mac} is in group {group}"));
+        }
+        Some(GuestsAction::End { mac }) => {
+            control::ask::<()>(&args.control, &Request::Expel { mac: *mac })?;
+            return print(&format!("{mac} is expelled"));
+        }
+    }
     let guests: Vec<GuestLine> = control::ask(&args.control, &Request::Guests)?;
     if args.json {
         return print_json(&guests);
@@ -206,6 +227,18 @@ pub fn guests(args: &ControlArgs) -> Result<(), Failure> {
         return print("no guests");
     }
     print(&guests.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+}
+
+/// `sheshi consents`. Always as JSON: it is what is handed to who asks.
+pub fn consents(args: &ConsentsArgs) -> Result<(), Failure> {
+    match &args.action {
+        Some(ConsentsAction::Erase { pseudonym }) => {
+            let ask = Ask::EraseConsent { pseudonym: pseudonym.clone() };
+            control::ask::<()>(&args.control, &Request::About(ask))?;
+            print("the record is erased")
+        }
+        None => print_json(&control::ask::<serde_json::Value>(&args.control, &Request::About(Ask::Consents))?),
+    }
 }
 
 /// `sheshi expel`.

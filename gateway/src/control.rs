@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sheshi_policy::Mac;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 
+use crate::guests::Ask;
+
 /// What may be asked of a running gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -28,6 +30,8 @@ pub enum Request {
     },
     /// Read policy and lists anew.
     Reload,
+    /// About guests.
+    About(Ask),
     /// What guests object to.
     Objections,
     /// Note what was decided about an objection.

@@ -28,7 +28,7 @@ use crate::{
     evidence_log::EvidenceLog,
     gate::{self, Doors},
     generations::{BuildError, Generations, Made},
-    metrics,
+    guests, metrics,
     network::{Event, Network},
     plan::{self, Plan, Seen, Trouble},
     report, resolve,
@@ -565,6 +565,9 @@ impl Gateway {
                 Ok(false) => Reply::Refused(format!("{mac} has no session: `sheshi guests` lists those who have")),
                 Err(error) => Reply::Failed(error.to_string()),
             },
+            Request::About(ask) => {
+                guests::answer(&self.portal, &self.config.portal, &self.policy.load_full(), ask).await
+            }
             Request::Objections => done(self.portal.objections()),
             Request::Decide { number, granted, answer } => {
                 let portal = self.portal.clone();

@@ -6,7 +6,7 @@ use clap::{CommandFactory, Parser};
 use sheshi::{
     cli::{Cli, Command},
     commands::{self, Failure},
-    daemon, doctor, report, resolve,
+    daemon, doctor, report, resolve, vouchers,
 };
 
 fn main() -> ExitCode {
@@ -29,6 +29,8 @@ fn main() -> ExitCode {
         Command::Explain(args) => commands::explain(&args),
         Command::Status(args) => commands::status(&args),
         Command::Guests(args) => commands::guests(&args),
+        Command::Vouchers(args) => vouchers::run(&args),
+        Command::Consents(args) => commands::consents(&args),
         Command::Expel(args) => commands::expel(&args),
         Command::Objections(args) => commands::objections(&args),
         Command::Reload(args) => commands::reload(&args),

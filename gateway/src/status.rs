@@ -99,7 +99,7 @@ pub struct GuestLine {
 }
 
 /// Hours, minutes and seconds, the two largest that are not zero.
-fn span(seconds: u64) -> String {
+pub(crate) fn span(seconds: u64) -> String {
     let seconds = Duration::from_secs(seconds).as_secs();
     match (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60) {
         (0, 0, 0, s) => format!("{s} s"),

@@ -515,7 +515,7 @@ fn far(hotspot: &Hotspot) -> std::time::Instant {
 }
 
 /// All at once.
-async fn futures<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
+pub(crate) async fn futures<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
     let mut running: Vec<_> = futures.map(|future| Box::pin(future)).collect();
     let mut done: Vec<Option<F::Output>> = running.iter().map(|_| None).collect();
     std::future::poll_fn(|context| {

@@ -1,5 +1,6 @@
 //! The portal over real sockets, as devices see it.
 
+mod access;
 mod bounds;
 mod browser;
 mod filter;

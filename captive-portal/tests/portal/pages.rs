@@ -7,7 +7,7 @@ use crate::hotspot::{Answer, Hotspot, NAME};
 const LANGUAGES: [&str; 12] = ["sq", "en", "it", "de", "fr", "es", "pt", "el", "mk", "sr", "tr", "ar"];
 
 /// All pages in a language, by name.
-async fn all(language: &str, change: impl FnOnce(&mut sheshi_captive_portal::Settings)) -> Vec<(&'static str, Answer)> {
+async fn all(language: &str, change: impl Fn(&mut sheshi_captive_portal::Settings)) -> Vec<(&'static str, Answer)> {
     let hotspot = Hotspot::with(|settings| {
         settings.limits.sessions = 1;
         change(settings);
@@ -24,6 +24,16 @@ async fn all(language: &str, change: impl FnOnce(&mut sheshi_captive_portal::Set
     hotspot.portal.set_uplink(false);
     pages.push(("terms-no-uplink", get(2, NAME, "/".into()).await));
     hotspot.portal.set_uplink(true);
+    let gated = Hotspot::with(|settings| {
+        settings.access = sheshi_captive_portal::Access::Code;
+        settings.hours = vec!["mon-fri 08:00-12:00".into()];
+        settings.zone = Some("Europe/Tirane".into());
+        change(settings);
+    })
+    .await;
+    pages.push(("code", gated.get_in(2, language, NAME, "/?code=%3Cb%3E").await));
+    gated.clock.forward(std::time::Duration::from_secs(3 * 3600));
+    pages.push(("closed", gated.get_in(2, language, NAME, "/").await));
     pages.push(("left", get(2, NAME, "/?left=1".into()).await));
     pages.push(("stale", hotspot.post(2, "/accept", &format!("token=00&lang={language}")).await));
     pages.push(("unknown-device", get(250, NAME, "/".into()).await));
