@@ -87,6 +87,8 @@ async fn home(
     }
     match asker.who {
         Who::Guest(mac, left) => {
+            // In a statement of its own: the book must be let go of before it is asked again.
+            let keeps = inner.book().live(mac, inner.now()).is_some_and(|session| session.by_code);
             let page = StatusPage {
                 frame: Frame::new(&inner, words, Some(("/", ""))),
                 left: words.span(left),
@@ -95,7 +97,7 @@ async fn home(
                 categories: texts::blocked_categories(&inner, &inner.compiled.load(), words),
                 rights: texts::notice(&inner, words).rights,
                 token: inner.token(Purpose::Leave, mac),
-                keeps: inner.book().live(mac, inner.now()).is_some_and(|session| session.by_code),
+                keeps,
                 ticket: own_ticket(&inner, mac).map(|(ticket, _)| inner.settings.url(&format!("/?ticket={ticket}"))),
             };
             pages::page(StatusCode::OK, words, &page)

@@ -21,7 +21,7 @@ use tokio::{
 use crate::hotspot::{Hotspot, NAME, source};
 
 /// A browser and its driver; both end with this value.
-struct Browser {
+pub(crate) struct Browser {
     driver: Child,
     address: SocketAddr,
     session: String,
@@ -30,7 +30,7 @@ struct Browser {
 
 impl Browser {
     /// Starts a browser for which every name has this address.
-    async fn start(everything: SocketAddr) -> Self {
+    pub(crate) async fn start(everything: SocketAddr) -> Self {
         let profile = tempfile::tempdir().unwrap();
         let mut driver = Command::new("chromedriver")
             .arg("--port=0")
@@ -68,7 +68,7 @@ impl Browser {
         browser
     }
 
-    async fn ask(&self, method: &str, path: &str, body: Value) -> Value {
+    pub(crate) async fn ask(&self, method: &str, path: &str, body: Value) -> Value {
         let body = if method == "GET" { String::new() } else { body.to_string() };
         let path = format!("{}{path}", self.session);
         let request = format!(
@@ -83,11 +83,11 @@ impl Browser {
         answer["value"].take()
     }
 
-    async fn go(&self, url: &str) {
+    pub(crate) async fn go(&self, url: &str) {
         self.ask("POST", "/url", json!({ "url": url })).await;
     }
 
-    async fn press(&self, selector: &str) {
+    pub(crate) async fn press(&self, selector: &str) {
         let found = self.ask("POST", "/element", json!({ "using": "css selector", "value": selector })).await;
         let element = found.as_object().unwrap().values().next().unwrap().as_str().unwrap();
         self.ask("POST", &format!("/element/{element}/click"), json!({})).await;
@@ -102,7 +102,7 @@ impl Browser {
     }
 
     /// Waits for a title that starts so.
-    async fn wait(&self, title: &str) {
+    pub(crate) async fn wait(&self, title: &str) {
         let begin = Instant::now();
         while !self.title().await.starts_with(title) {
             let late = begin.elapsed() > Duration::from_secs(20);
@@ -112,7 +112,7 @@ impl Browser {
     }
 
     /// Everything the browser complained of: above all, what the content security policy forbade.
-    async fn complaints(&self) -> Vec<String> {
+    pub(crate) async fn complaints(&self) -> Vec<String> {
         let log = self.ask("POST", "/se/log", json!({ "type": "browser" })).await;
         let lines = log.as_array().unwrap().iter().map(|line| line["message"].as_str().unwrap().to_owned());
         // The status of our own pages is no complaint.
@@ -160,7 +160,7 @@ async fn exchange(address: SocketAddr, request: String) -> std::io::Result<Vec<u
 
 /// What a browser's packets meet: the portal for as long as it holds the portal's address, the wanted site after. New
 /// connections only, as in a network: what is open stays where it is.
-async fn network(hotspot: &Hotspot, n: u16, released: Arc<AtomicBool>) -> SocketAddr {
+pub(crate) async fn network(hotspot: &Hotspot, n: u16, released: Arc<AtomicBool>) -> SocketAddr {
     let site = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let site_address = site.local_addr().unwrap();
     tokio::spawn(async move {

@@ -6,5 +6,6 @@ mod browser;
 mod filter;
 mod flows;
 mod hotspot;
+mod journeys;
 mod pages;
 mod requests;
