@@ -31,6 +31,12 @@ fuzz: ## looks a minute long in each parser for bytes that break it; what is fou
 	@. tools/setup build
 	PROFILE=fuzz KEEP=1 fuzz/search 60
 
+chaos: ## 200 mishaps of the firewall at random, while a stranger knocks and a guest's stream runs; the result goes on record
+	@. tools/setup test
+	mkdir -p tests/record
+	SHESHI_CHAOS=200 SHESHI_CHAOS_RECORD="$$PWD/tests/record/chaos" cargo test -p sheshi-firewall --test chaos
+	cat tests/record/chaos
+
 lint: ## formatting, clippy, documentation, licences of what we depend on
 	@. tools/setup build
 	cargo fmt --all --check
@@ -44,7 +50,7 @@ test-fresh: ## both commands in new Debian 12 and 13 roots; result goes on recor
 SERVERS ?=
 ARGS ?=
 
-.PHONY: help run test bench fuzz lint test-fresh
+.PHONY: help run test bench fuzz chaos lint test-fresh
 
 deb: ## Debian packages of a gateway, in out/appliance/deb
 	@. tools/setup build

@@ -1,5 +1,7 @@
 //! From what is wanted to the rules that give it. docs/network-contract.md says the same in prose, promise by promise.
 
+use std::net::IpAddr;
+
 use crate::{
     Ipv6Mode, Promise, Ruleset,
     ir::{Base, Chain, Content, Expr, Family, Hook, IcmpType, Key, Kind, L4, Measure, Rule, Set, States, Table},
@@ -263,11 +265,20 @@ fn guest_services(ruleset: &Ruleset) -> Chain {
     let service =
         |promise, note: &str, l4, port| rule(promise, note, [Expr::Dport(l4, port), Expr::Count, Expr::Accept]);
     let mut rules = vec![service(19, "DHCP", L4::Udp, 67), service(19, "DHCPv6", L4::Udp, 547)];
+    for (note, port) in [("DHCP server", 68), ("DHCPv6 server", 546)] {
+        rules.push(rule(38, note, [Expr::Dport(L4::Udp, port), Expr::Count, Expr::Drop]));
+    }
+    for gateway in ruleset.guests.iter().flat_map(|guest| &guest.v6).map(|side| side.gateway) {
+        if let IpAddr::V6(gateway) = gateway {
+            let exprs = [Expr::Icmp(NEIGHBOUR_ADVERTISEMENT), Expr::Target(gateway), Expr::Count, Expr::Drop];
+            rules.push(rule(38, "our address", exprs));
+        }
+    }
     for icmp in [NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT, ROUTER_SOLICITATION] {
         rules.push(rule(20, "neighbours", [Expr::Icmp(icmp), Expr::FromNeighbour, Expr::Count, Expr::Accept]));
     }
     for icmp in [ROUTER_ADVERTISEMENT, REDIRECT] {
-        rules.push(rule(20, "no guest is a router", [Expr::Icmp(icmp), Expr::Count, Expr::Drop]));
+        rules.push(rule(38, "router", [Expr::Icmp(icmp), Expr::Count, Expr::Drop]));
     }
     rules.push(rule(19, "not an address of this interface", [Expr::NotOfThisInterface, Expr::Count, Expr::Drop]));
     let replies = [Expr::State(States::ESTABLISHED), Expr::Reply, Expr::Count, Expr::Accept];

@@ -1,5 +1,7 @@
 //! The rules as one value: tables, sets, chains, rules, expressions. Both back ends read this and nothing else.
 
+use std::net::Ipv6Addr;
+
 use crate::{Network, Promise};
 
 /// An `inet` table: IPv4 and IPv6 in one, because a table of one family lets the other through.
@@ -223,6 +225,8 @@ pub enum Expr {
     Dport(L4, u16),
     /// Carries this ICMP type.
     Icmp(IcmpType),
+    /// Is an ICMPv6 message about this address: the target of neighbour discovery (RFC 4861 §4.3, §4.4).
+    Target(Ipv6Addr),
     /// Has crossed no router (RFC 4861 §7.1: hop limit 255).
     FromNeighbour,
     /// Comes from this network.

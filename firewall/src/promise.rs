@@ -6,7 +6,7 @@ pub struct Promise(pub u8);
 
 impl Promise {
     /// Every promise that a rule keeps, with its title.
-    pub const ALL: [(Promise, &'static str); 31] = [
+    pub const ALL: [(Promise, &'static str); 32] = [
         (Promise(1), "nothing is forwarded that no rule names"),
         (Promise(2), "a guest's source address lies on the guest's interface"),
         (Promise(3), "the uplink cannot send from a guest's address"),
@@ -41,6 +41,7 @@ impl Promise {
         (Promise(35), "where VPN is closed, the ports of its protocols are refused"),
         (Promise(36), "where Tor is closed, its relays are refused"),
         (Promise(37), "where QUIC is closed, UDP port 443 is refused"),
+        (Promise(38), "no guest passes for the gateway, and who tries is counted"),
     ];
 
     /// The promise a rule's comment names: `C07 …`.

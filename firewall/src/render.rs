@@ -122,6 +122,7 @@ impl Display for Expr {
                 Family::Ipv4 => write!(f, "icmp type {}", icmp.name),
                 Family::Ipv6 => write!(f, "icmpv6 type {}", icmp.name),
             },
+            Self::Target(address) => write!(f, "@th,64,128 {:#x}", address.to_bits()),
             Self::FromNeighbour => f.write_str("ip6 hoplimit 255"),
             Self::Saddr(source) => {
                 let family = if network::is_ipv4(source) { Family::Ipv4 } else { Family::Ipv6 };

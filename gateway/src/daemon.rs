@@ -28,7 +28,9 @@ use crate::{
     evidence_log::EvidenceLog,
     gate::{self, Doors},
     generations::{BuildError, Generations, Made},
-    guests, metrics,
+    guests,
+    impostors::Impostors,
+    metrics,
     network::{Event, Network},
     plan::{self, Plan, Seen, Trouble},
     report, resolve,
@@ -97,6 +99,8 @@ struct Gateway {
     resolver: sheshi_resolver::Handle,
     /// Troubles found by looking, by who found them; a finder replaces its own.
     found: Mutex<std::collections::BTreeMap<&'static str, Trouble>>,
+    /// Who passes for us on the guest side.
+    impostors: Mutex<Impostors>,
     /// How each list stands.
     lists: Mutex<Vec<ListStatus>>,
     /// What is recorded of our own measurements, when the configuration asks for it.
@@ -165,6 +169,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
         portal,
         resolver,
         found: Mutex::default(),
+        impostors: Mutex::default(),
         lists: Mutex::default(),
         reloading: tokio::sync::Mutex::default(),
         config,
@@ -454,6 +459,10 @@ impl Gateway {
                 {
                     self.put_in_force(&plan).await;
                 }
+                let mut impostors = self.impostors.lock().unwrap_or_else(PoisonError::into_inner);
+                let seen = impostors.note(&health, Instant::now());
+                drop(impostors);
+                self.find("impostors", seen);
                 None
             }
         };

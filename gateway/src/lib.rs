@@ -15,6 +15,7 @@ pub mod evidence_log;
 pub mod gate;
 pub mod generations;
 pub mod guests;
+pub mod impostors;
 pub mod metrics;
 pub mod network;
 pub mod plan;

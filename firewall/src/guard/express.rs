@@ -102,6 +102,10 @@ impl Writer<'_, '_> {
                 self.push(&transport(0, 1));
                 self.equal(&[icmp.number]);
             }
+            Expr::Target(address) => {
+                self.push(&transport(8, 16));
+                self.equal(&address.octets());
+            }
             Expr::FromNeighbour => {
                 self.family(Family::Ipv6);
                 self.push(&network(7, 1));
