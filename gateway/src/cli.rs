@@ -146,6 +146,9 @@ pub struct CompileArgs {
     /// Where the compiled policy goes; replaced as a whole or not at all
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub output: PathBuf,
+    /// A folder where editions of lists are kept: lists by URL are fetched into it when they are due
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub lists: Option<PathBuf>,
 }
 
 /// `sheshi explain`.

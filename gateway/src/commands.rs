@@ -19,6 +19,7 @@ use crate::{
     generations::{self, BuildError, Generations},
     guests::Ask,
     status::{GuestLine, Status},
+    subscriptions,
 };
 
 /// A command did not do what it was asked; the exit code says on which side the fault is.
@@ -133,7 +134,10 @@ fn check_file(path: &Path) -> Result<&'static str, Failure> {
 
 /// `sheshi compile`.
 pub fn compile(args: &CompileArgs) -> Result<(), Failure> {
-    let bytes = generations::build(&args.policy, &mut progress())?;
+    let bytes = match &args.lists {
+        None => generations::build(&args.policy, &mut progress())?,
+        Some(folder) => subscriptions::build(&args.policy, folder)?,
+    };
     generations::replace(&args.output, &bytes)?;
     let compiled = Compiled::load(&args.output).map_err(failed)?;
     let entries: u64 = compiled.lists().iter().map(|list| u64::from(list.entries)).sum();

@@ -35,7 +35,7 @@ use crate::{
     plan::{self, Plan, Seen, Trouble},
     report, resolve,
     status::{GuestLine, ListLine, NetworkStatus, PolicyStatus, Service, Status},
-    subnet,
+    subnet, subscriptions,
 };
 
 /// How long the guard may take for one request.
@@ -107,6 +107,8 @@ struct Gateway {
     evidence: Option<Arc<EvidenceLog>>,
     /// One reload at a time.
     reloading: tokio::sync::Mutex<()>,
+    /// Told when a person wants lists to be fetched now.
+    fetch: tokio::sync::Notify,
 }
 
 async fn serve(config: Config) -> Result<(), Failure> {
@@ -172,6 +174,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
         impostors: Mutex::default(),
         lists: Mutex::default(),
         reloading: tokio::sync::Mutex::default(),
+        fetch: tokio::sync::Notify::new(),
         config,
     });
     gateway.note_lists(lists);
@@ -305,6 +308,8 @@ impl Gateway {
             let gateway = Arc::clone(&self);
             tokio::spawn(async move { drop(gateway.reload().await) });
         }
+        let gateway = Arc::clone(&self);
+        let fetching = tokio::spawn(async move { gateway.subscribe().await });
         tracing::info!(site = self.config.site, generation = self.policy.load().generation(), "the gateway is up");
 
         let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
@@ -332,13 +337,17 @@ impl Gateway {
                 _ = round.tick() => self.look_round().await,
                 _ = hangup.recv() => {
                     let gateway = Arc::clone(&self);
-                    tokio::spawn(async move { drop(gateway.reload().await) });
+                    tokio::spawn(async move {
+                        drop(gateway.reload().await);
+                        gateway.fetch.notify_one();
+                    });
                 }
                 _ = terminate.recv() => break Ok(()),
                 _ = interrupt.recv() => break Ok(()),
             }
         };
         control.abort();
+        fetching.abort();
         let _ = std::fs::remove_file(&self.config.control);
         drop(stop);
         drop(stopped);
@@ -433,6 +442,35 @@ impl Gateway {
         });
         self.find("lists", held);
         *self.lists.lock().unwrap_or_else(PoisonError::into_inner) = lists;
+    }
+
+    /// Keeps lists by URL up to date for as long as it is polled.
+    async fn subscribe(self: Arc<Self>) {
+        let gateway = Arc::clone(&self);
+        let look_up: sheshi_lists::LookUp = Arc::new(move |name: String| {
+            let gateway = Arc::clone(&gateway);
+            Box::pin(async move { gateway.resolver.look_up(&name).await.map_err(|error| error.to_string()) })
+        });
+        let keeper = self.generations.keeper();
+        let fetcher = subscriptions::fetcher(keeper.clone(), look_up);
+        let told = subscriptions::teller();
+        let mut at_once = false;
+        loop {
+            let mut next = subscriptions::LATER;
+            if let Some((policy, round)) = subscriptions::round(&fetcher, &self.config.policy, at_once, &told).await {
+                next = round.next;
+                if !round.arrived.is_empty() {
+                    // What was refused has been told.
+                    let _ = self.reload().await;
+                }
+                for list in self.lists.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
+                    let of = policy.lists.iter().find(|of| *of.name == *list.name);
+                    list.subscription = of.and_then(|of| keeper.subscription(of));
+                }
+                self.find("fetch", subscriptions::trouble(&policy, &keeper));
+            }
+            at_once = tokio::time::timeout(next, self.fetch.notified()).await.is_ok();
+        }
     }
 
     /// A person lets the held edition of a list go live.
@@ -592,7 +630,11 @@ impl Gateway {
             }
             Request::Reload | Request::Approve { .. } => match match &request {
                 Request::Approve { list } => self.approve(list).await,
-                _ => self.reload().await,
+                _ => {
+                    let reloaded = self.reload().await;
+                    self.fetch.notify_one();
+                    reloaded
+                }
             } {
                 Ok(generation) => done(generation),
                 Err(error) if error.is_refusal() => Reply::Refused(error.to_string()),
@@ -622,6 +664,7 @@ impl Gateway {
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect::<Vec<_>>();
         let in_force = *self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
         let standing = self.lists.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let subscription = |standing: Option<&ListStatus>| standing.and_then(|standing| standing.subscription.clone());
         let list = |list: &sheshi_policy::ListInfo| {
             let standing = standing.iter().find(|standing| standing.name == *list.name);
             ListLine {
@@ -634,6 +677,8 @@ impl Gateway {
                     ListState::Held { reason, .. } => Some(reason.clone()),
                     ListState::Current => None,
                 }),
+                unreachable: subscription(standing).and_then(|known| known.error.clone()),
+                failures: subscription(standing).map_or(0, |known| known.failures),
                 stale: standing.is_some_and(|standing| standing.is_stale(SystemTime::now())),
             }
         };

@@ -77,6 +77,18 @@ pub fn build(path: &Path, progress: &mut dyn FnMut(Progress)) -> Result<Vec<u8>,
     Ok(sheshi_policy::compile(&policy, &editions, progress)?)
 }
 
+/// The same with a folder where editions are kept, so that lists by URL can be had: gives also how each list stands.
+pub fn build_kept(
+    path: &Path,
+    keeper: &Keeper,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(Vec<u8>, Vec<ListStatus>), BuildError> {
+    let policy = read(path)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let loaded = keeper.load(&policy, folder, SystemTime::now(), progress)?;
+    Ok((sheshi_policy::compile(&policy, &loaded.editions, progress)?, loaded.status))
+}
+
 /// Writes a file so that its name always stands for the old or the new content, whole, whatever happens meanwhile.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), BuildError> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -124,6 +136,11 @@ impl Generations {
     /// The same folder, for reading; it may be missing.
     pub fn at(state: &Path) -> Self {
         Self { folder: state.join("generations"), keeper: Keeper::new(state.join("lists")) }
+    }
+
+    /// Who keeps the lists' editions.
+    pub fn keeper(&self) -> Keeper {
+        self.keeper.clone()
     }
 
     fn path(&self, generation: u64) -> PathBuf {

@@ -2,7 +2,8 @@
 //!
 //! [`cli`] says what can be asked for, [`commands`] holds what ends by itself and [`daemon`] what runs: it reads the
 //! [`config`], follows the [`network`], makes the [`plan`] of the firewall, keeps compiled policies in [`generations`] and
-//! starts the rooms. What is measured is kept in [`evidence_log`], [`report`] hands it out. [`control`] is the socket between the two. [`doctor`] looks at everything from outside.
+//! lists by URL up to date ([`subscriptions`]), and starts the rooms. What is measured is kept in [`evidence_log`], [`report`]
+//! hands it out. [`control`] is the socket between the two. [`doctor`] looks at everything from outside.
 
 pub mod cli;
 pub mod commands;
@@ -23,4 +24,5 @@ pub mod report;
 pub mod resolve;
 pub mod status;
 pub mod subnet;
+pub mod subscriptions;
 pub mod vouchers;

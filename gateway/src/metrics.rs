@@ -34,6 +34,7 @@ pub fn note(status: &Status) {
             gauge!("sheshi_list_entries", "list" => list.name.clone()).set(f64::from(list.entries));
             gauge!("sheshi_list_refused_lines", "list" => list.name.clone()).set(f64::from(list.refused));
             gauge!("sheshi_list_held", "list" => list.name.clone()).set(f64::from(u8::from(list.held.is_some())));
+            gauge!("sheshi_list_fetch_failures", "list" => list.name.clone()).set(f64::from(list.failures));
             gauge!("sheshi_list_stale", "list" => list.name.clone()).set(f64::from(u8::from(list.stale)));
         }
     }

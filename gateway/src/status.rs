@@ -70,6 +70,12 @@ pub struct ListLine {
     pub refused: u32,
     /// Why a newer edition is held back, when one is.
     pub held: Option<String>,
+    /// Why it could not be fetched the last time, when it could not.
+    #[serde(default)]
+    pub unreachable: Option<String>,
+    /// How many times in a row it could not be fetched.
+    #[serde(default)]
+    pub failures: u32,
     /// Whether the edition is older than the policy wants.
     pub stale: bool,
 }
@@ -143,6 +149,9 @@ impl fmt::Display for Status {
                     }
                     if let Some(reason) = &list.held {
                         writeln!(f, "          a newer edition is held: {reason}")?;
+                    }
+                    if let Some(reason) = &list.unreachable {
+                        writeln!(f, "          not fetched, {} times in a row: {reason}", list.failures)?;
                     }
                 }
             }

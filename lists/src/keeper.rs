@@ -1,11 +1,13 @@
 //! Keeps the last good edition of each list on disk.
 //!
 //! For each list a folder: one folder for each kept edition, named by its digest, with the parts of its text and a
-//! description; the file `good` names the one in force. An edition is complete and synced before `good` names it.
+//! description; the file `good` names the one in force. An edition is complete and synced before `good` names it. For a list
+//! by URL, `waiting` names in the same way what was fetched last and is not in force, and `subscription.json` says when to ask.
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -14,18 +16,26 @@ use sheshi_policy::{Edition, Format, List, Policy, Progress, Source};
 
 use crate::{
     ListError,
+    fetch::Subscription,
     gate::{self, Held},
     read::Text,
     save::{self, hex, unhex},
 };
 
-/// Editions of a list that stay on disk: the one in force and the one before.
-const KEPT: usize = 2;
+/// Names the edition in force.
+const GOOD: &str = "good";
+/// Names the one that was in force before.
+const BEFORE: &str = "before";
+/// Names what was fetched and is not in force.
+const WAITING: &str = "waiting";
+const SUBSCRIPTION: &str = "subscription.json";
 
 /// Keeps editions in a folder.
 #[derive(Debug, Clone)]
 pub struct Keeper {
     folder: PathBuf,
+    /// One at a time changes what is there: whoever tidies up must not find what another is writing.
+    changing: Arc<Mutex<()>>,
 }
 
 /// All lists of a policy, each in the edition that is to be in force.
@@ -54,6 +64,8 @@ pub struct ListStatus {
     pub since: u64,
     /// Older than this many seconds, it is stale.
     pub max_age: u64,
+    /// Of a list by URL: when it was and will be asked for, and what came of it.
+    pub subscription: Option<Subscription>,
 }
 
 impl ListStatus {
@@ -96,7 +108,7 @@ struct Kept {
 impl Keeper {
     /// Keeps editions in this folder, which is made when something is first kept.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into() }
+        Self { folder: folder.into(), changing: Arc::default() }
     }
 
     /// Reads all lists of a policy; relative paths start at `folder`, the policy's own. A list whose new edition may
@@ -108,19 +120,90 @@ impl Keeper {
         now: SystemTime,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Loaded, ListError> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let total = policy.lists.len() as u64;
         let mut loaded = Loaded { editions: Vec::new(), status: Vec::new() };
         for (number, list) in policy.lists.iter().enumerate() {
             progress(Progress { step: "reading lists", done: number as u64, total });
             let (edition, status) = match &list.source {
                 Source::File(_) => self.offer(list, folder, Text::read(list, folder), now)?,
-                Source::Url(_) => self.last_good(list, folder)?,
+                Source::Url(_) => self.fetched(list, folder, now)?,
             };
             loaded.editions.push(edition);
             loaded.status.push(status);
         }
         progress(Progress { step: "reading lists", done: total, total });
         Ok(loaded)
+    }
+
+    /// A list by URL: what was fetched last if it may go live, else the last good edition.
+    fn fetched(&self, list: &List, folder: &Path, now: SystemTime) -> Result<(Edition, ListStatus), ListError> {
+        let (edition, mut status) = match self.kept(list, WAITING) {
+            None => self.last_good(list, folder)?,
+            Some(waiting) => {
+                let offered = self.offer(list, folder, Ok(waiting.text), now)?;
+                if offered.1.state == ListState::Current {
+                    self.wait_for(list, None).map_err(|source| self.failed(list, source))?;
+                }
+                offered
+            }
+        };
+        status.subscription = self.subscription(list);
+        Ok((edition, status))
+    }
+
+    /// What is remembered about a list's subscription.
+    pub fn subscription(&self, list: &List) -> Option<Subscription> {
+        serde_json::from_slice(&fs::read(self.of(list).join(SUBSCRIPTION)).ok()?).ok()
+    }
+
+    /// Remembers it.
+    pub(crate) fn subscribe(&self, list: &List, subscription: &Subscription) -> Result<(), ListError> {
+        let write = || {
+            fs::create_dir_all(self.of(list))?;
+            save::file(&self.of(list).join(SUBSCRIPTION), &serde_json::to_vec_pretty(subscription)?)
+        };
+        write().map_err(|source| self.failed(list, source))
+    }
+
+    /// Whether a text of this digest is there, in force or waiting, and undamaged.
+    pub(crate) fn has(&self, list: &List, digest: &str) -> bool {
+        let is = |name| self.named(list, name).is_some_and(|named| named == digest) && self.kept(list, name).is_some();
+        is(GOOD) || is(WAITING)
+    }
+
+    /// Takes what was fetched, to be judged at the next [`Keeper::load`]. Gives its digest, and whether that is anything new.
+    pub(crate) fn arrive(&self, list: &List, text: &Text) -> Result<(String, bool), ListError> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let digest = hex(&text.digest());
+        let good = self.kept(list, GOOD).is_some_and(|kept| kept.description.digest == digest);
+        let waited = self.named(list, WAITING);
+        let arrive = || {
+            if good {
+                return self.wait_for(list, None);
+            }
+            self.write(list, text, 0, 0)?;
+            self.wait_for(list, Some(&digest))
+        };
+        arrive().map_err(|source| self.failed(list, source))?;
+        let new = if good { waited.is_some() } else { waited.as_ref() != Some(&digest) };
+        Ok((digest, new))
+    }
+
+    fn wait_for(&self, list: &List, digest: Option<&str>) -> io::Result<()> {
+        let waiting = self.of(list).join(WAITING);
+        match digest {
+            Some(digest) => save::file(&waiting, digest.as_bytes())?,
+            None => match fs::remove_file(waiting) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            },
+        }
+        self.forget(list)
+    }
+
+    fn failed(&self, list: &List, source: io::Error) -> ListError {
+        ListError::Keep { list: list.name.to_string(), path: self.of(list), source }
     }
 
     /// Takes a new text of a list, however it was got: keeps it when it passes the gate, else hands out the last good
@@ -132,7 +215,7 @@ impl Keeper {
         text: Result<Text, ListError>,
         now: SystemTime,
     ) -> Result<(Edition, ListStatus), ListError> {
-        let kept = self.kept(list);
+        let kept = self.kept(list, GOOD);
         let digest = text.as_ref().map_or(String::new(), |text| hex(&text.digest()));
         let (error, why) = match self.try_text(list, folder, text, kept.as_ref(), now) {
             Ok(good) => return Ok(good),
@@ -173,11 +256,7 @@ impl Keeper {
             Some(kept) => kept.description.since,
             None => {
                 let since = seconds(now);
-                self.keep(list, &text, &edition, since).map_err(|source| ListError::Keep {
-                    list: list.name.to_string(),
-                    path: self.of(list),
-                    source,
-                })?;
+                self.keep(list, &text, &edition, since).map_err(|source| self.failed(list, source))?;
                 since
             }
         };
@@ -187,7 +266,7 @@ impl Keeper {
 
     /// The last good edition of a list.
     pub fn last_good(&self, list: &List, folder: &Path) -> Result<(Edition, ListStatus), ListError> {
-        let Some(kept) = self.kept(list) else {
+        let Some(kept) = self.kept(list, GOOD) else {
             return match &list.source {
                 Source::Url(url) => Err(ListError::NotFetched { list: list.name.to_string(), url: url.clone() }),
                 Source::File(file) => Err(ListError::Read {
@@ -209,7 +288,7 @@ impl Keeper {
             fs::create_dir_all(&folder)?;
             save::file(&folder.join("approved"), digest.as_bytes())
         };
-        approve().map_err(|source| ListError::Keep { list: list.name.to_string(), path: folder.clone(), source })
+        approve().map_err(|source| self.failed(list, source))
     }
 
     fn approved(&self, list: &List) -> Option<[u8; 32]> {
@@ -220,14 +299,17 @@ impl Keeper {
         self.folder.join(&*list.name)
     }
 
-    /// The kept edition, when it is all there and its digest is right.
-    fn kept(&self, list: &List) -> Option<Kept> {
-        let folder = self.of(list);
-        let good = fs::read_to_string(folder.join("good")).ok()?;
-        let digest = good.trim();
+    /// The digest that one of our files names.
+    fn named(&self, list: &List, name: &str) -> Option<String> {
+        let digest = fs::read_to_string(self.of(list).join(name)).ok()?.trim().to_owned();
         // A digest, not a path that somebody put there.
-        unhex(digest)?;
-        let folder = folder.join(digest);
+        unhex(&digest).map(|_| digest)
+    }
+
+    /// The edition that one of our files names, when it is all there and its digest is right.
+    fn kept(&self, list: &List, name: &str) -> Option<Kept> {
+        let digest = self.named(list, name)?;
+        let folder = self.of(list).join(&digest);
         let description: Description = serde_json::from_slice(&fs::read(folder.join("description.json")).ok()?).ok()?;
         let mut parts = Vec::new();
         for (number, format) in description.formats.iter().enumerate() {
@@ -235,13 +317,24 @@ impl Keeper {
         }
         let text = Text { parts };
         if hex(&text.digest()) != digest {
-            tracing::warn!(list = &*list.name, "the kept edition is damaged and not used");
+            tracing::warn!(list = &*list.name, "a kept edition is damaged and not used");
             return None;
         }
         Some(Kept { text, description })
     }
 
     fn keep(&self, list: &List, text: &Text, edition: &Edition, since: u64) -> io::Result<()> {
+        let digest = self.write(list, text, edition.entries() as u64, since)?;
+        let folder = self.of(list);
+        if let Some(good) = self.named(list, GOOD).filter(|good| *good != digest) {
+            save::file(&folder.join(BEFORE), good.as_bytes())?;
+        }
+        save::file(&folder.join(GOOD), digest.as_bytes())?;
+        self.forget(list)
+    }
+
+    /// Writes a text with its description, so that one of our files may name it.
+    fn write(&self, list: &List, text: &Text, entries: u64, since: u64) -> io::Result<String> {
         let folder = self.of(list);
         let digest = hex(&text.digest());
         let new = folder.join(&digest);
@@ -249,30 +342,25 @@ impl Keeper {
         for (number, (_, part)) in text.parts.iter().enumerate() {
             save::file(&new.join(format!("part-{number}")), part)?;
         }
-        let description = Description {
-            digest: digest.clone(),
-            entries: edition.entries() as u64,
-            since,
-            formats: text.parts.iter().map(|(format, _)| *format).collect(),
-        };
+        let formats = text.parts.iter().map(|(format, _)| *format).collect();
+        let description = Description { digest: digest.clone(), entries, since, formats };
         save::file(&new.join("description.json"), &serde_json::to_vec_pretty(&description)?)?;
         save::folder_entries(&folder)?;
-        let before = fs::read_to_string(folder.join("good")).unwrap_or_default();
-        save::file(&folder.join("good"), digest.as_bytes())?;
-        forget(&folder, &[digest.trim(), before.trim()])
+        Ok(digest)
     }
-}
 
-/// Removes editions other than these; at most [`KEPT`] stay.
-fn forget(folder: &Path, stay: &[&str; KEPT]) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if unhex(&name).is_some() && !stay.contains(&name.as_str()) {
-            fs::remove_dir_all(entry.path())?;
+    /// Removes editions that none of our files names.
+    fn forget(&self, list: &List) -> io::Result<()> {
+        let stay: Vec<String> = [GOOD, BEFORE, WAITING].iter().filter_map(|name| self.named(list, name)).collect();
+        for entry in fs::read_dir(self.of(list))? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if unhex(&name).is_some() && !stay.contains(&name) {
+                fs::remove_dir_all(entry.path())?;
+            }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 fn status(list: &List, edition: &Edition, state: ListState, since: u64) -> ListStatus {
@@ -284,9 +372,10 @@ fn status(list: &List, edition: &Edition, state: ListState, since: u64) -> ListS
         refused: edition.refused().iter().map(|(why, count)| (why.text().to_owned(), *count)).collect(),
         since,
         max_age: list.max_age,
+        subscription: None,
     }
 }
 
-fn seconds(time: SystemTime) -> u64 {
+pub(crate) fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

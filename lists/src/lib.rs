@@ -2,20 +2,28 @@
 //!
 //! [`read`] takes a list's text from a file or folder, within limits, and the `policy` room parses it; the [`gate`]
 //! lets an edition go live or holds it back, with the reason; the [`Keeper`] keeps the last good edition of each list
-//! on disk and hands it out when a new one is held. [`load`] does the reading and the gate alone, for commands that
-//! keep nothing.
+//! on disk and hands it out when a new one is held. The [`Fetcher`] asks for lists by URL (`http`, `unpack`, `address`) and
+//! puts what comes before the keeper. [`load`] does the reading and the gate alone, for commands that keep nothing.
 
 use std::{io, path::Path, path::PathBuf};
 
 use sheshi_policy::{Edition, NotAList, Policy, Progress};
 
+mod address;
+mod fetch;
 pub mod gate;
+mod http;
 mod keeper;
 pub mod read;
 mod save;
+mod unpack;
 
+pub use address::is_public;
+pub use fetch::{Fetcher, Round, Step, Subscription};
 pub use gate::Held;
+pub use http::{Fault, Limits, LookUp, Looking, Trust, Validators};
 pub use keeper::{Keeper, ListState, ListStatus, Loaded};
+pub use unpack::Unpackable;
 
 /// What went wrong with a list.
 #[derive(Debug, thiserror::Error)]

@@ -1,6 +1,7 @@
 //! A list's text, from a file or from a folder as UT1 publishes them, within limits.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::{self, Read},
     path::Path,
@@ -36,56 +37,63 @@ impl Text {
         Ok(Self { parts: vec![(list.format, read_file(list, &path, &mut left)?)] })
     }
 
-    /// `domains` are names, `expressions` and the like regular expressions, `urls` are counted, `usage` says what for.
+    /// Whether a file of this name in a folder of UT1 is read.
+    pub(crate) fn is_of_folder(name: &str) -> bool {
+        matches!(name, "domains" | "urls" | "usage") || name.contains("expression")
+    }
+
     fn read_folder(list: &List, path: &Path) -> Result<Self, ListError> {
         let failed = |source| ListError::Read { list: list.name.to_string(), path: path.to_owned(), source };
-        let wrong =
-            |wrong, right| ListError::Folder { list: list.name.to_string(), path: path.to_owned(), wrong, right };
         let entries = fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>).map_err(failed)?;
-        let mut names: Vec<_> = entries.iter().map(fs::DirEntry::file_name).collect();
-        // In the same order everywhere, so that the same folder has the same digest.
-        names.sort();
         let mut left = LIMIT;
+        let mut files = BTreeMap::new();
+        for entry in entries {
+            if let Some(name) = entry.file_name().to_str().filter(|name| Self::is_of_folder(name)) {
+                files.insert(name.to_owned(), read_file(list, &path.join(name), &mut left)?);
+            }
+        }
+        Self::of_folder(list, files).map_err(|(wrong, right)| ListError::Folder {
+            list: list.name.to_string(),
+            path: path.to_owned(),
+            wrong,
+            right,
+        })
+    }
+
+    /// `domains` are names, `expressions` and the like regular expressions, `urls` are counted, `usage` says what for.
+    /// Else what is wrong, and what would be right. By name, so that the same folder has the same digest everywhere.
+    pub(crate) fn of_folder(
+        list: &List,
+        files: BTreeMap<String, Vec<u8>>,
+    ) -> Result<Self, (&'static str, &'static str)> {
+        let allows = list.category.is_none();
         let mut parts = Vec::new();
-        for name in names {
-            let Some(name) = name.to_str() else { continue };
-            let format = match name {
+        for (name, text) in files {
+            let format = match &*name {
                 "domains" => Format::Ut1,
                 "urls" => Format::Urls,
-                "usage" => {
-                    let usage = read_file(list, &path.join(name), &mut left)?;
-                    let white = usage.trim_ascii_start().starts_with(b"white");
-                    match (white, list.category.is_none()) {
-                        (true, false) => {
-                            return Err(wrong(
-                                "its `usage` says that its names are to be allowed",
-                                "write use = \"allow\" and no category",
-                            ));
-                        }
-                        (false, true) => {
-                            return Err(wrong(
-                                "its `usage` says that its names are to be blocked",
-                                "write a category and no use",
-                            ));
-                        }
-                        _ => continue,
+                "usage" => match (text.trim_ascii_start().starts_with(b"white"), allows) {
+                    (true, false) => {
+                        let right = "write use = \"allow\" and no category";
+                        return Err(("its `usage` says that its names are to be allowed", right));
                     }
-                }
-                name if name.contains("expression") => Format::Regex,
-                _ => continue,
+                    (false, true) => {
+                        let right = "write a category and no use";
+                        return Err(("its `usage` says that its names are to be blocked", right));
+                    }
+                    _ => continue,
+                },
+                // An allow list cannot allow by expression: that would be too wide.
+                _ if allows => continue,
+                _ => Format::Regex,
             };
-            // An allow list cannot allow by expression: that would be too wide.
-            if format == Format::Regex && list.category.is_none() {
-                continue;
-            }
-            let text = read_file(list, &path.join(name), &mut left)?;
             // UT1 has empty files beside full ones.
             if !text.trim_ascii().is_empty() {
                 parts.push((format, text));
             }
         }
         if parts.is_empty() {
-            return Err(wrong("it has none of `domains`, `expressions`, `urls`", "name a folder of one category"));
+            return Err(("it has none of `domains`, `expressions`, `urls`", "name a folder of one category"));
         }
         Ok(Self { parts })
     }

@@ -68,6 +68,8 @@ pub struct List {
     pub max_age: u64,
     /// A URL is asked every this many seconds.
     pub every: u64,
+    /// Whether the server behind the URL may have an address that is not public.
+    pub private_addresses: bool,
     /// Its licence, for reports.
     pub licence: Box<str>,
 }

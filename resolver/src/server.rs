@@ -32,7 +32,7 @@ use crate::{
     udp,
     upstream::Upstreams,
     views::{Clock, Views},
-    wire::{Name, Question},
+    wire::{Name, Question, rtype},
 };
 
 /// Rewrites that one message may ask for: its name, and what that was rewritten to.
@@ -190,6 +190,22 @@ impl Handle {
     /// Where strangers are served.
     pub fn stranger_addresses(&self) -> &[SocketAddr] {
         &self.stranger_listen
+    }
+
+    /// The addresses of a name as upstreams know it: for the gateway's own errands, which no policy for guests concerns.
+    /// Empty when there is no such name. To be called within a runtime.
+    pub async fn look_up(&self, name: &str) -> Result<Vec<IpAddr>, Error> {
+        let name = Name::from_text(name).ok_or_else(|| Error::Name(name.to_owned()))?;
+        let mut addresses = Vec::new();
+        let mut failed = true;
+        for qtype in [rtype::A, rtype::AAAA] {
+            let question = Question { name, qtype, dnssec: 0 };
+            if let Some(answer) = self.shared.upstreams().ask(&question, None, &self.shared.tally).await {
+                addresses.extend(answer.addresses);
+                failed = false;
+            }
+        }
+        if failed { Err(Error::Silent) } else { Ok(addresses) }
     }
 
     /// What has been done so far.

@@ -165,6 +165,9 @@ pub enum Error {
         "starting the resolver: {0:?} is not a domain name; want labels of 1 to 63 ASCII characters, such as portal.example"
     )]
     Name(String),
+    /// A name that we need ourselves could not be looked up.
+    #[error("no upstream answers")]
+    Silent,
     /// No thread to be had.
     #[error("starting a thread of the resolver: {0}")]
     Thread(io::Error),

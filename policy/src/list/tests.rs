@@ -15,6 +15,7 @@ fn list(format: Format) -> List {
         must_allow: Vec::new(),
         max_age: 1,
         every: 1,
+        private_addresses: false,
         licence: "".into(),
     }
 }

@@ -266,6 +266,7 @@ impl Spec {
             must_allow: names(&list.must_allow),
             max_age: seconds(&list.max_age, 14 * DAY),
             every: seconds(&list.every, DAY),
+            private_addresses: list.private_addresses.as_ref().is_some_and(|flag| flag.value),
             licence: list.licence.as_ref().map_or("", |licence| &licence.value).into(),
         })
     }

@@ -60,6 +60,7 @@ struct SpecList {
     category: Option<Field<String>>,
     file: Option<Field<String>>,
     url: Option<Field<String>>,
+    private_addresses: Option<Field<bool>>,
     format: Option<Field<Format>>,
     /// Its names are allowed, not blocked.
     welcome: bool,
@@ -197,6 +198,7 @@ impl Spec {
                 category: Some(field(category, "category")),
                 file: Some(field(&file.to_string_lossy(), "file")),
                 url: None,
+                private_addresses: None,
                 format: None,
                 welcome: false,
                 subdomains: None,
@@ -248,6 +250,7 @@ fn list(name: Field<String>, section: &mut Section<'_, '_>) -> SpecList {
         category: section.text("category"),
         file: section.text("file"),
         url: section.text("url"),
+        private_addresses: section.flag("private_addresses"),
         format: section.choice("format", &formats),
         welcome: section.choice("use", &[("block", false), ("allow", true)]).is_some_and(|field| field.value),
         subdomains: section.flag("subdomains"),
