@@ -69,6 +69,8 @@ pub enum Command {
         after_help = "Works while the gateway runs, and from its log when it does not.\n\nExamples:\n  sheshi report --period week -o report\n  sheshi report --period 2026-11-16..2026-11-23 --profile friendly-wifi -o report"
     )]
     Report(ReportArgs),
+    /// Go back to an older generation of the policy, and stay there until `sheshi reload`
+    Rollback(RollbackArgs),
     /// Check uplink, DNS, clock, lists, rules and certificate: one line each, with the fix
     Doctor(DoctorArgs),
     /// Print the configuration of the DHCP server (dnsmasq) that fits a gateway's configuration
@@ -146,6 +148,9 @@ pub struct CompileArgs {
     /// Where the compiled policy goes; replaced as a whole or not at all
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub output: PathBuf,
+    /// Sign it with this Ed25519 private key (PKCS #8 PEM), for gateways that have its public half as policy_key
+    #[arg(long, value_name = "KEY", value_hint = ValueHint::FilePath)]
+    pub sign: Option<PathBuf>,
     /// A folder where editions of lists are kept: lists by URL are fetched into it when they are due
     #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub lists: Option<PathBuf>,
@@ -369,6 +374,16 @@ pub struct ReportArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `sheshi rollback`.
+#[derive(Debug, Args)]
+pub struct RollbackArgs {
+    /// The generation; the one before that in force unless said
+    pub generation: Option<u64>,
+    /// The running gateway's control socket
+    #[arg(long, value_name = "SOCKET", default_value = crate::config::DEFAULT_CONTROL, env = "SHESHI_CONTROL")]
+    pub control: PathBuf,
 }
 
 /// `sheshi doctor`.

@@ -12,7 +12,7 @@ use sheshi_policy::{Compiled, Moment, Policy, Problems, Progress};
 use crate::{
     cli::{
         ApproveArgs, CheckArgs, CompileArgs, ConsentsAction, ConsentsArgs, ControlArgs, ExpelArgs, ExplainArgs,
-        GuestsAction, GuestsArgs, ObjectionsAction, ObjectionsArgs,
+        GuestsAction, GuestsArgs, ObjectionsAction, ObjectionsArgs, RollbackArgs,
     },
     config::{self, ConfigError},
     control::{self, ControlError, Request},
@@ -115,6 +115,12 @@ pub fn check(args: &CheckArgs) -> Result<(), Failure> {
 
 fn check_file(path: &Path) -> Result<&'static str, Failure> {
     let unreadable = |error| Failure::Refused(format!("{}: cannot be read: {error}", path.display()));
+    if generations::is_compiled(path).map_err(unreadable)? {
+        return match Compiled::load(path) {
+            Ok(_) => Ok("the compiled policy"),
+            Err(error) => Err(Failure::Refused(format!("{}: {error}", path.display()))),
+        };
+    }
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
     let is_configuration = text.lines().any(|line| line.trim_start().starts_with("[network]"));
     let wrong = |problems: Problems| Failure::Refused(config::told(path, &problems));
@@ -137,6 +143,14 @@ pub fn compile(args: &CompileArgs) -> Result<(), Failure> {
     let bytes = match &args.lists {
         None => generations::build(&args.policy, &mut progress())?,
         Some(folder) => subscriptions::build(&args.policy, folder)?,
+    };
+    let bytes = match &args.sign {
+        None => bytes,
+        Some(key) => {
+            let refused = |error: String| Failure::Refused(format!("{}: {error}", key.display()));
+            let text = std::fs::read_to_string(key).map_err(|error| refused(error.to_string()))?;
+            sheshi_policy::sign(bytes, &text).map_err(|error| refused(error.to_string()))?
+        }
     };
     generations::replace(&args.output, &bytes)?;
     let compiled = Compiled::load(&args.output).map_err(failed)?;
@@ -289,6 +303,12 @@ fn objection_line(objection: &Objection, now: i64) -> String {
 pub fn reload(args: &ControlArgs) -> Result<(), Failure> {
     let generation: u64 = control::ask(&args.control, &Request::Reload)?;
     if args.json { print_json(&generation) } else { print(&format!("generation {generation} is in force")) }
+}
+
+/// `sheshi rollback`.
+pub fn rollback(args: &RollbackArgs) -> Result<(), Failure> {
+    let generation: u64 = control::ask(&args.control, &Request::Rollback { generation: args.generation })?;
+    print(&format!("generation {generation} is in force, until `sheshi reload`"))
 }
 
 /// `sheshi approve`.

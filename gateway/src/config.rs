@@ -30,6 +30,8 @@ pub struct Config {
     pub run: PathBuf,
     /// The policy.
     pub policy: PathBuf,
+    /// The public key (PEM) that must have signed it, when one must.
+    pub policy_key: Option<String>,
     /// Interfaces and addresses.
     pub network: Network,
     /// The resolver.
@@ -161,6 +163,7 @@ fn whole(top: &mut Section<'_, '_>, folder: &Path) -> Option<Config> {
     let state = parsed(top, "state", "a folder").unwrap_or_else(|| PathBuf::from("/var/lib/sheshi"));
     let run = parsed(top, "run", "a folder in memory").unwrap_or_else(|| PathBuf::from("/run/sheshi"));
     let policy = folder.join(top.text("policy").map_or_else(|| "policy.toml".to_owned(), |field| field.value));
+    let policy_key = policy_key(top, folder);
     if !top.has("network") {
         top.missing("network", "write a section [network] with guests and uplink");
     }
@@ -187,6 +190,7 @@ fn whole(top: &mut Section<'_, '_>, folder: &Path) -> Option<Config> {
         state,
         run,
         policy,
+        policy_key,
         network,
         dns,
         guests,
@@ -199,6 +203,23 @@ fn whole(top: &mut Section<'_, '_>, folder: &Path) -> Option<Config> {
         metrics,
         evidence,
     })
+}
+
+/// The text of the key's file. One that cannot be read must not look like none.
+fn policy_key(top: &mut Section<'_, '_>, folder: &Path) -> Option<String> {
+    let path = folder.join(top.text("policy_key")?.value);
+    let right = "want an Ed25519 public key in PEM, as `openssl pkey -pubout` writes it";
+    match std::fs::read_to_string(&path) {
+        Ok(key) if key.contains("-----BEGIN PUBLIC KEY-----") => Some(key),
+        Ok(_) => {
+            top.tell("policy_key", format!("{} is no public key", path.display()), right);
+            None
+        }
+        Err(error) => {
+            top.tell("policy_key", format!("{} cannot be read: {error}", path.display()), right);
+            None
+        }
+    }
 }
 
 /// A text that reads as a `T`.

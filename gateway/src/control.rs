@@ -57,6 +57,11 @@ pub enum Request {
         /// A built-in profile, or the file of the city's own; that of the configuration unless said.
         profile: Option<String>,
     },
+    /// Go back to an older generation.
+    Rollback {
+        /// Which; the one before that in force unless said.
+        generation: Option<u64>,
+    },
 }
 
 /// The answer: a value, or what went wrong.
@@ -107,7 +112,7 @@ pub fn ask<T: DeserializeOwned>(path: &Path, request: &Request) -> Result<T, Con
         UnixStream::connect(path).map_err(|source| ControlError::NotRunning { path: path.into(), source })?;
     // Compiling millions of names takes its time; everything else answers at once.
     stream.set_read_timeout(Some(Duration::from_secs(match request {
-        Request::Reload | Request::Approve { .. } | Request::Report { .. } => 300,
+        Request::Reload | Request::Approve { .. } | Request::Report { .. } | Request::Rollback { .. } => 300,
         _ => 10,
     })))?;
     let mut line = serde_json::to_string(request)?;

@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use sheshi_captive_portal::{Portal, SystemClock};
 use sheshi_firewall::{Guard, Ipv6Mode};
 use sheshi_lists::{ListState, ListStatus};
-use sheshi_policy::{Compiled, Directory, Mac};
+use sheshi_policy::{Compiled, Directory, Mac, Moment};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -40,6 +40,8 @@ use crate::{
 
 /// How long the guard may take for one request.
 const GUARD_TIME: Duration = Duration::from_secs(5);
+/// The category whose addresses no guest reaches on port 443: resolvers and tunnels that lead round the filter.
+const BYPASS: &str = "bypass";
 /// How often guard and uplink are looked after when nothing happens.
 const ROUND: Duration = Duration::from_secs(5);
 
@@ -116,7 +118,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
         std::fs::create_dir_all(folder)
             .map_err(|error| failed(format!("make the folder {}: {error}", folder.display())))?;
     }
-    let generations = Generations::open(&config.state)?;
+    let generations = Generations::open(&config.state, config.policy_key.clone())?;
     let (network, events) = Network::start(&config.network.guests).await.map_err(failed)?;
     let guard = meet_guard(&config).await;
 
@@ -178,6 +180,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
         config,
     });
     gateway.note_lists(lists);
+    gateway.note_pinned();
     if let Some(trouble) = refused {
         gateway.find("policy", Some(trouble));
     }
@@ -241,7 +244,9 @@ async fn first_plan(
 
 /// What the firewall needs of a policy.
 fn closing(policy: &Compiled) -> (u64, Vec<sheshi_firewall::Network>) {
-    (policy.generation(), Vec::new())
+    // Whoever the clock or a schedule would let round the filter now is not let: the rules stand for longer than a minute.
+    let view = policy.view(sheshi_policy::GroupId(0), Moment::Unknown);
+    (policy.generation(), policy.closed_networks(BYPASS, &view))
 }
 
 async fn apply(guard: &Guard, plan: &Plan) -> bool {
@@ -337,10 +342,7 @@ impl Gateway {
                 _ = round.tick() => self.look_round().await,
                 _ = hangup.recv() => {
                     let gateway = Arc::clone(&self);
-                    tokio::spawn(async move {
-                        drop(gateway.reload().await);
-                        gateway.fetch.notify_one();
-                    });
+                    tokio::spawn(async move { drop(gateway.renew().await) });
                 }
                 _ = terminate.recv() => break Ok(()),
                 _ = interrupt.recv() => break Ok(()),
@@ -407,16 +409,11 @@ impl Gateway {
     async fn reload(&self) -> Result<u64, BuildError> {
         let _one = self.reloading.lock().await;
         match compile(&self.generations, &self.config).await {
-            Ok(Made { compiled: None, lists }) => self.note_lists(lists),
-            Ok(Made { compiled: Some(compiled), lists }) => {
+            Ok(Made { compiled, lists }) => {
                 self.note_lists(lists);
-                let compiled = Arc::new(compiled);
-                let plan = plan::plan(&self.config, &see(&self.config, &self.network), Some(closing(&compiled)));
-                if self.put_in_force(&plan).await {
-                    self.plan.send_replace(plan);
-                    self.policy.store(Arc::clone(&compiled));
-                    *self.in_force.lock().unwrap_or_else(PoisonError::into_inner) = true;
-                    tracing::info!(generation = compiled.generation(), "a new policy is in force");
+                // What the guard refused the last time, or a person went back from, may be waiting.
+                if let Some(compiled) = compiled.or_else(|| self.generations.newest()) {
+                    self.take_over(compiled).await;
                 }
             }
             Err(error) => {
@@ -429,7 +426,51 @@ impl Gateway {
             }
         }
         self.find("policy", None);
+        self.note_pinned();
         Ok(self.policy.load().generation())
+    }
+
+    /// Puts a policy in force unless it is: firewall first, in one transaction, then the resolver, which cannot fail.
+    async fn take_over(&self, compiled: Compiled) {
+        let in_force = *self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
+        if in_force && compiled.digest() == self.policy.load().digest() {
+            return;
+        }
+        let compiled = Arc::new(compiled);
+        let plan = plan::plan(&self.config, &see(&self.config, &self.network), Some(closing(&compiled)));
+        if self.put_in_force(&plan).await {
+            self.plan.send_replace(plan);
+            self.policy.store(Arc::clone(&compiled));
+            *self.in_force.lock().unwrap_or_else(PoisonError::into_inner) = true;
+            tracing::info!(generation = compiled.generation(), "another policy is in force");
+        }
+    }
+
+    /// A person wants what the sources say now, whatever was decided before.
+    async fn renew(&self) -> Result<u64, BuildError> {
+        self.generations.forward()?;
+        let renewed = self.reload().await;
+        self.fetch.notify_one();
+        renewed
+    }
+
+    /// A person goes back to an older generation.
+    async fn roll_back(&self, to: Option<u64>) -> Result<u64, BuildError> {
+        let _one = self.reloading.lock().await;
+        let compiled = self.generations.back(self.policy.load().generation(), to)?;
+        self.take_over(compiled).await;
+        self.note_pinned();
+        Ok(self.policy.load().generation())
+    }
+
+    fn note_pinned(&self) {
+        let pinned = self.generations.pinned().map(|generation| {
+            Trouble::new(
+                format!("a person went back to generation {generation}: newer ones wait"),
+                "when the newest may come into force again, `sheshi reload`",
+            )
+        });
+        self.find("rollback", pinned);
     }
 
     fn note_lists(&self, lists: Vec<ListStatus>) {
@@ -628,13 +669,10 @@ impl Gateway {
                     Err(error) => Reply::Failed(error.to_string()),
                 }
             }
-            Request::Reload | Request::Approve { .. } => match match &request {
+            Request::Reload | Request::Approve { .. } | Request::Rollback { .. } => match match &request {
                 Request::Approve { list } => self.approve(list).await,
-                _ => {
-                    let reloaded = self.reload().await;
-                    self.fetch.notify_one();
-                    reloaded
-                }
+                Request::Rollback { generation } => self.roll_back(*generation).await,
+                _ => self.renew().await,
             } {
                 Ok(generation) => done(generation),
                 Err(error) if error.is_refusal() => Reply::Refused(error.to_string()),

@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         Command::Reload(args) => commands::reload(&args),
         Command::Approve(args) => commands::approve(&args),
         Command::Report(args) => report::run(&args),
+        Command::Rollback(args) => commands::rollback(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Dnsmasq(args) => daemon::dnsmasq(&args.config),
         Command::Completions { shell } => {

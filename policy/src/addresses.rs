@@ -55,6 +55,18 @@ impl Addresses {
         Some(section)
     }
 
+    /// Each piece: its first and last address, and the set that holds in it.
+    pub(crate) fn pieces(section: &[u8]) -> impl Iterator<Item = (u128, u128, Option<u32>)> {
+        let (pieces, _) = section.as_chunks::<PIECE>();
+        pieces.iter().enumerate().filter_map(move |(number, piece)| {
+            let first = u128::from_le_bytes(*piece.first_chunk()?);
+            let set = u32::from_le_bytes(*piece.last_chunk()?);
+            let next = pieces.get(number + 1).and_then(|next| next.first_chunk());
+            let last = next.map_or(u128::MAX, |next| u128::from_le_bytes(*next).wrapping_sub(1));
+            Some((first, last, (set != NONE).then_some(set)))
+        })
+    }
+
     /// The set of this address.
     pub(crate) fn find(section: &[u8], address: u128) -> Option<u32> {
         let (mut low, mut high) = (0, section.len() / PIECE);

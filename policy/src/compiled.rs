@@ -3,10 +3,10 @@
 use std::{fmt, net::IpAddr, path::Path};
 
 use crate::{
-    CategoryInfo, Group, GroupId, ListInfo, Moment, Reason, Rule, Verdict, View,
+    Action, CategoryInfo, Group, GroupId, ListInfo, Moment, Network, Reason, Rule, Verdict, View,
     addresses::Addresses,
-    atom::Atom,
-    file::{Checked, LoadError, Section},
+    atom::{Atom, What},
+    file::{Checked, LoadError, MAGIC, Section},
     hashed::Hashes,
     memo::{Memo, Record},
     meta::{Meta, Target},
@@ -48,6 +48,9 @@ pub(crate) enum Place {
 }
 
 impl Compiled {
+    /// What every compiled file starts with, and no text does.
+    pub const MAGIC: [u8; 16] = *MAGIC;
+
     /// Maps a compiled file, checking it before use.
     pub fn load(path: &Path) -> Result<Self, LoadError> {
         Self::new(Checked::open(path)?)
@@ -238,6 +241,30 @@ impl Compiled {
             seen.add(*atom, NOWHERE, &self.meta, view);
         }
         seen.settle(&self.meta, view)
+    }
+
+    /// The networks on lists of a category that this view blocks: what a firewall has to close.
+    pub fn closed_networks(&self, category: &str, view: &View) -> Vec<Network> {
+        let number = self.categories().iter().position(|of| &*of.name == category);
+        let Some(number) = number.filter(|number| view.blocked & 1 << (number & 127) != 0) else { return Vec::new() };
+        let is_of = |list: u16| {
+            let of = self.lists().get(usize::from(list)).and_then(|list| list.category);
+            of.is_some_and(|of| usize::from(of.0) == number)
+        };
+        let listed = |atom: &Atom| matches!(atom.what, What::Listed(list) | What::Important(list) if is_of(list));
+        let mut networks = Vec::new();
+        for (first, last, set) in Addresses::pieces(self.file.section(Section::Addresses)) {
+            let Some(atoms) = set.and_then(|set| self.sets.get(set)) else { continue };
+            let mut seen = Seen::new();
+            for atom in atoms {
+                seen.add(*atom, NOWHERE, &self.meta, view);
+            }
+            // Also when another category decides; but not what is allowed all the same.
+            if atoms.iter().any(listed) && matches!(seen.settle(&self.meta, view).action, Action::Block(_)) {
+                networks.extend(network::covering(first, last));
+            }
+        }
+        networks
     }
 
     /// The words for people: extra text of the Extended DNS Error and of the block page.

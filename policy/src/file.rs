@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{map::Map, memo::Memo};
 
-const MAGIC: &[u8; 16] = b"sheshi policy\r\n\0";
+pub(crate) const MAGIC: &[u8; 16] = b"sheshi policy\r\n\0";
 /// Version of this format.
 const VERSION: u32 = 1;
 const PAGE: usize = 4096;

@@ -1,6 +1,10 @@
 //! A network in prefix notation, such as `10.20.0.0/16` or `2001:db8:20::/48`.
 
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+    str::FromStr,
+};
 
 /// A network: an address and how many of its leading bits count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,6 +52,26 @@ impl Network {
         let (first, last) = span(self.address, self.length);
         (number(first), number(last))
     }
+}
+
+/// The networks that together are the addresses from `first` to `last`, numbers of the IPv6 space.
+pub(crate) fn covering(mut first: u128, last: u128) -> Vec<Network> {
+    let mut networks = Vec::new();
+    while first <= last {
+        // As wide as its first address allows, and no wider than what is left.
+        let mut bits = first.trailing_zeros();
+        while bits > 0 && (bits == 128 || first + ((1 << bits) - 1) > last) {
+            bits -= 1;
+        }
+        let address = Ipv6Addr::from_bits(first);
+        networks.extend(match address.to_ipv4_mapped() {
+            Some(address) if bits <= 32 => Network::new(address.into(), 32 - bits as u8),
+            _ => Network::new(address.into(), 128 - bits as u8),
+        });
+        let Some(next) = first.checked_add(1 << bits) else { break };
+        first = next;
+    }
+    networks
 }
 
 /// An address as a number of the IPv6 space; IPv4 in its IPv4-mapped place.
@@ -121,6 +145,28 @@ impl<'de> serde::Deserialize<'de> for Network {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Every range between two numbers of a small space, in IPv4, in IPv6, and at the ends.
+    #[test]
+    fn covering_networks_are_the_range_and_nothing_else() {
+        let spaces = [number("192.0.2.0".parse().unwrap()), number("2001:db8::".parse().unwrap()), u128::MAX - 32];
+        for base in spaces {
+            for first in 0..=32 {
+                for last in first..=32 {
+                    let networks = covering(base + first, base + last);
+                    let mut next = base + first;
+                    for network in &networks {
+                        let (from, to) = network.range();
+                        assert_eq!(from, next, "{networks:?}");
+                        next = to.wrapping_add(1);
+                    }
+                    assert_eq!(next, (base + last).wrapping_add(1), "{networks:?}");
+                    assert!(networks.len() < 12, "{networks:?}");
+                }
+            }
+        }
+        assert_eq!(covering(0, u128::MAX).len(), 2);
+    }
 
     #[test]
     fn network_holds_its_addresses_and_no_others() {

@@ -464,3 +464,23 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn firewall_is_told_exactly_the_addresses_that_the_category_blocks() {
+    let policy = "version = 1\n[list.bypass]\nfile = \"b\"\nformat = \"addresses\"\ncategory = \"bypass\"\n\
+        [list.malware]\nfile = \"m\"\nformat = \"addresses\"\ncategory = \"malware\"\n\
+        [group.guest]\ncategories = [\"bypass\", \"malware\"]\n[group.staff]\nnetworks = [\"10.1.0.0/16\"]\ncategories = [\"malware\"]\n";
+    let lists = [("bypass", "8.8.8.8\n1.1.1.0/30\n2620:fe::fe\n2001:db8::/127\n"), ("malware", "192.0.2.1\n1.1.1.1\n")];
+    let compiled = compiled(policy, &lists);
+    let guest = compiled.view(GroupId(0), Moment::Unknown);
+    let closed = |view| -> Vec<String> {
+        let mut closed: Vec<_> = compiled.closed_networks("bypass", view).iter().map(ToString::to_string).collect();
+        closed.sort();
+        closed
+    };
+    // 1.1.1.1 is on both, and malware decides.
+    let expected = ["1.1.1.0/32", "1.1.1.1/32", "1.1.1.2/31", "2001:db8::/127", "2620:fe::fe/128", "8.8.8.8/32"];
+    assert_eq!(closed(&guest), expected);
+    let staff = compiled.view(compiled.group("staff").unwrap(), Moment::Unknown);
+    assert!(closed(&staff).is_empty());
+}
