@@ -7,7 +7,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sheshi_captive_portal::{Clock, Objection, SystemClock};
-use sheshi_policy::{Compiled, Moment, Policy, Problems, Progress};
+use sheshi_policy::{Compiled, Moment, Policy, Problems, Progress, Source};
 
 use crate::{
     cli::{
@@ -129,8 +129,9 @@ fn check_file(path: &Path) -> Result<&'static str, Failure> {
         check_file(&config.policy)?;
         Ok("the configuration, with its policy,")
     } else {
-        let policy = Policy::parse(&text).map_err(wrong)?;
-        // Read, not only looked for: a list that is a web page or empty is a problem too.
+        let mut policy = Policy::parse(&text).map_err(wrong)?;
+        // Read, not only looked for: a list that is a web page or empty is a problem too. Nothing is fetched.
+        policy.lists.retain(|list| matches!(list.source, Source::File(_)));
         let folder = path.parent().unwrap_or(Path::new(""));
         let editions = sheshi_lists::load(&policy, folder, &mut |_| ());
         editions.map_err(|error| Failure::Refused(format!("{}: {error}", path.display())))?;
