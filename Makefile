@@ -25,7 +25,15 @@ test: ## everything: unit, golden, packets, lab flows, browser, a short search b
 
 bench: ## sheshi side by side with its peers; one table (SERVERS="sheshi pdns", ARGS="--only cpu --reps 3")
 	@. tools/setup bench
-	cd benches && ./run.sh $(ARGS) $(SERVERS) && cat out/tables.md
+	cd benches && LISTS="$(if $(LISTS),$(abspath $(LISTS)))" ./run.sh $(ARGS) $(SERVERS) && cat out/tables.md
+
+bench-record: ## the whole table, for the record, on a quiet machine: hours (LISTS=DIR names real block lists)
+	@. tools/setup bench
+	cd benches && LISTS="$(if $(LISTS),$(abspath $(LISTS)))" ./run.sh --reps 15 --starts 5 --huge-starts 3 $(SERVERS) && cat out/tables.md
+
+bench-micro: ## match, verdict, cache hit, packet to packet and compile, each by itself (ARGS="cached" names some)
+	@. tools/setup build
+	cargo bench -p sheshi-benches --bench micro -- $(ARGS)
 
 fuzz: ## looks a minute long in each parser for bytes that break it; what is found stays in the tests
 	@. tools/setup build
@@ -50,7 +58,7 @@ test-fresh: ## both commands in new Debian 12 and 13 roots; result goes on recor
 SERVERS ?=
 ARGS ?=
 
-.PHONY: help run test bench fuzz chaos lint test-fresh
+.PHONY: help run test bench bench-record bench-micro fuzz chaos lint test-fresh
 
 deb: ## Debian packages of a gateway, in out/appliance/deb
 	@. tools/setup build

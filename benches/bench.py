@@ -15,7 +15,7 @@ ap.add_argument('servers', nargs='*')
 ap.add_argument('--reps', type=int, default=5)
 ap.add_argument('--starts', type=int, default=3, help='starts with the city list')
 ap.add_argument('--huge-starts', type=int, default=1)
-ap.add_argument('--only', default='', help='comma list of: start,check,cpu,latency,dnsperf,free,huge')
+ap.add_argument('--only', default='', help='comma list of: start,check,cpu,latency,burst,dnsperf,free,huge')
 ap.add_argument('--secs', type=float, default=1.0, help='length aimed at for one cpu run')
 ap.add_argument('--start-limit', type=float, default=420)
 ap.add_argument('--rate', type=int, default=5000)
@@ -23,7 +23,7 @@ ap.add_argument('--fifo', action='store_true', help='server, client and upstream
 A = ap.parse_args()
 ONLY = set(filter(None, A.only.split(',')))
 def want(x): return not ONLY or x in ONLY
-RUN = time.strftime('%Y-%m-%dT%H:%M:%S')
+RUN = os.environ.get('RUN') or time.strftime('%Y-%m-%dT%H:%M:%S')
 def say(*a): print(*a, file=sys.stderr, flush=True)
 def put(**k):
     k['run'] = RUN; k['t'] = time.strftime('%H:%M:%S')
@@ -192,7 +192,7 @@ def main():
 def one(name):
     inf = info(name); used.clear(); say(f'== {name}'); blocks = inf['blocks'] == 'yes'
     srv = None
-    if want('start') or want('check') or want('cpu') or want('latency') or want('dnsperf'):
+    if any(map(want, ('start', 'check', 'cpu', 'latency', 'burst', 'dnsperf'))):
         for i in range(A.starts if want('start') and blocks else 1):
             if srv: srv.stop()
             srv = Server(name, 'city', 1, {0})
@@ -223,6 +223,17 @@ def one(name):
                         b = measured(base.pid, lambda: blast('mix-public.txt', port=BASEPORT, rate=A.rate, secs=1))
                         r = measured(sid, lambda: blast(f, rate=A.rate, **k))
                         put(server=name, list='city', what='latency', file=f, rep=i, base_p50=b['p50'], base_p99=b['p99'], base_us=b['cpu_us'], **r)
+            if want('burst'):
+                # As many at once as a socket's buffer holds, and twice that: what is lost, the kernel or the server lost. The echo before
+                # and after each, so that what else the machine does at that moment is seen in both.
+                blast('warm.txt', count=27643, window=128)
+                for window in (512, 1024, 2048):
+                    for i in range(A.reps):
+                        few = dict(count=window * 8, window=window, **{'timeout-ms': 500})
+                        b = [blast('mix-public.txt', port=BASEPORT, **few)]
+                        r = blast('mix-public.txt', **few)
+                        b.append(blast('mix-public.txt', port=BASEPORT, **few))
+                        put(server=name, list='city', what='burst', file=str(window), rep=i, base_lost=sum(x['lost'] for x in b) / 2, **r)
             if want('dnsperf'):
                 blast('warm.txt', count=27643, window=128)
                 for i in range(min(3, A.reps)):
