@@ -28,7 +28,7 @@ pub fn fetcher(keeper: Keeper, look_up: LookUp) -> Fetcher {
     Fetcher::new(keeper, Trust::System, look_up, Limits::default())
 }
 
-/// Fetches what is due by a policy file; with `at_once`, also what waits because it failed. `None` when the file cannot be
+/// Fetches what is due by a policy file; with `at_once`, every list. `None` when the file cannot be
 /// read: whoever puts it in force says why.
 pub async fn round(
     fetcher: &Fetcher,

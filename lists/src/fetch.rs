@@ -97,7 +97,7 @@ impl Fetcher {
         Self { keeper, http: Arc::new(Http { trust, look_up, limits, is_public }) }
     }
 
-    /// Fetches every list that is due, one after the other; with `at_once`, also those that wait because they failed.
+    /// Fetches every list that is due, one after the other; with `at_once`, all of them.
     pub async fn round(
         &self,
         policy: &Policy,
@@ -111,7 +111,7 @@ impl Fetcher {
         for list in &policy.lists {
             let Source::Url(url) = &list.source else { continue };
             let mut subscription = self.keeper.subscription(list).filter(|known| known.url == *url).unwrap_or_default();
-            if is_due(&subscription, list.every, seconds(now())) || at_once && subscription.failures > 0 {
+            if at_once || is_due(&subscription, list.every, seconds(now())) {
                 progress(&list.name, Step::Asked);
                 let arrived = self.fetch(list, url, &mut subscription, progress).await;
                 let (base, step) = match arrived {

@@ -110,7 +110,11 @@ fn sheshi(place: &Place, options: &Options, folder: &Path) -> Result<[(&'static 
     let process = |command: Vec<String>, owner| Process {
         place: "gateway".into(),
         command,
-        environment: vec![("RUST_LOG".into(), env::var("RUST_LOG").unwrap_or_else(|_| "info".into()))],
+        environment: vec![
+            ("RUST_LOG".into(), env::var("RUST_LOG").unwrap_or_else(|_| "info".into())),
+            // The lab's internet has an authority of its own; a real gateway believes what its system believes.
+            ("SSL_CERT_FILE".into(), text(&folder.join("internet/ca.pem"))),
+        ],
         owner,
     };
     Ok([

@@ -3,7 +3,9 @@
 
 use std::{
     convert::Infallible,
+    fs,
     net::{IpAddr, Ipv6Addr, SocketAddr},
+    path::Path,
     sync::Arc,
 };
 
@@ -47,26 +49,36 @@ const FIREFOX: &str = "<meta http-equiv=\"refresh\" content=\"0;url=https://supp
 /// Paths that answer 204, on whatever host.
 const NO_CONTENT: [&str; 2] = ["/generate_204", "/gen_204"];
 
-pub(crate) async fn start(resolver: &Arc<Resolver>, acceptor: &TlsAcceptor) -> Result<(), LabError> {
+/// What the publisher of lists has at first; tests change it.
+const PUBLISHED: &str = "# a list\nlisted.sheshi-lab.example\n";
+
+/// `published` is a folder whose files are at `/lists/` of every host.
+pub(crate) async fn start(resolver: &Arc<Resolver>, acceptor: &TlsAcceptor, published: &Path) -> Result<(), LabError> {
+    let list = published.join("adult.txt");
+    fs::create_dir_all(published)
+        .and_then(|()| fs::write(&list, PUBLISHED))
+        .doing(|| format!("writing {}", list.display()))?;
+    let published: Arc<Path> = published.into();
     for (port, acceptor) in [(80, None), (443, Some(acceptor.clone()))] {
         let at = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
         let listener = TcpListener::bind(at).await.doing(|| format!("listening on {at}/tcp"))?;
-        tokio::spawn(accept(listener, acceptor, resolver.clone()));
+        tokio::spawn(accept(listener, acceptor, resolver.clone(), published.clone()));
     }
     Ok(())
 }
 
-async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, resolver: Arc<Resolver>) {
+async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, resolver: Arc<Resolver>, published: Arc<Path>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
         let Ok(local) = stream.local_addr() else { continue };
         let (acceptor, resolver, local) = (acceptor.clone(), resolver.clone(), local.ip().to_canonical());
+        let published = published.clone();
         tokio::spawn(async move {
             match acceptor {
-                None => serve(stream, resolver, local).await,
+                None => serve(stream, resolver, local, published).await,
                 Some(acceptor) => {
                     if let Ok(stream) = acceptor.accept(stream).await {
-                        serve(stream, resolver, local).await;
+                        serve(stream, resolver, local, published).await;
                     }
                 }
             }
@@ -74,22 +86,38 @@ async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, resolver: 
     }
 }
 
-async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, resolver: Arc<Resolver>, local: IpAddr) {
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    resolver: Arc<Resolver>,
+    local: IpAddr,
+    published: Arc<Path>,
+) {
     let service = service_fn(move |request| {
-        let resolver = resolver.clone();
-        async move { Ok::<_, Infallible>(respond(request, &resolver, local).await) }
+        let (resolver, published) = (resolver.clone(), published.clone());
+        async move { Ok::<_, Infallible>(respond(request, &resolver, local, &published).await) }
     });
     // A client that goes away in the middle is its own affair.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
-async fn respond(request: Request<Incoming>, resolver: &Resolver, local: IpAddr) -> Response<Full<Bytes>> {
+async fn respond(
+    request: Request<Incoming>,
+    resolver: &Resolver,
+    local: IpAddr,
+    published: &Path,
+) -> Response<Full<Bytes>> {
     let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned();
     let host =
         host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(host.as_str(), |(host, _)| host);
     let path = request.uri().path().to_owned();
     if NO_CONTENT.contains(&path.as_str()) {
         return answer(StatusCode::NO_CONTENT, "text/plain", "");
+    }
+    if let Some(name) = path.strip_prefix("/lists/").filter(|name| !name.contains("..")) {
+        return match fs::read(published.join(name)) {
+            Ok(list) => answer(StatusCode::OK, "text/plain", list),
+            Err(_) => answer(StatusCode::NOT_FOUND, "text/plain", "no such list"),
+        };
     }
     if path == "/dns-query" {
         return over_https(request, resolver, local).await;
