@@ -301,6 +301,12 @@ fn guest_services(ruleset: &Ruleset) -> Chain {
         let redirected = [Expr::Dport(l4, ports.stranger_dns), Expr::Translated, Expr::Count, Expr::Accept];
         rules.push(rule(19, "DNS of strangers, only redirected", redirected));
     }
+    for (note, port) in [("DNS over TLS", ports.dns_tls), ("DNS over HTTPS", ports.dns_https)] {
+        let Some(port) = port.filter(|_| !ruleset.closed) else { continue };
+        for pair in [Expr::PairIn(GUEST4, Family::Ipv4), Expr::PairIn(GUEST6, Family::Ipv6)] {
+            rules.push(rule(19, note, [Expr::Dport(L4::Tcp, port), pair, Expr::Count, Expr::Accept]));
+        }
+    }
     rules.push(service(19, "portal", L4::Tcp, ports.portal));
     rules.extend(ports.portal_tls.map(|port| service(19, "portal over TLS", L4::Tcp, port)));
     rules.push(rule(19, "nothing else", [Expr::Count, Expr::Drop]));

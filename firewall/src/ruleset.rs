@@ -98,11 +98,17 @@ pub struct Ports {
     pub portal: u16,
     /// The portal's API over TLS, tcp, once there is a certificate.
     pub portal_tls: Option<u16>,
+    /// DNS over TLS for admitted guests, tcp, once there is a certificate.
+    #[serde(default)]
+    pub dns_tls: Option<u16>,
+    /// DNS over HTTPS for admitted guests, tcp, once there is a certificate.
+    #[serde(default)]
+    pub dns_https: Option<u16>,
 }
 
 impl Default for Ports {
     fn default() -> Self {
-        Self { dns: 53, stranger_dns: 5300, portal: 80, portal_tls: None }
+        Self { dns: 53, stranger_dns: 5300, portal: 80, portal_tls: None, dns_tls: None, dns_https: None }
     }
 }
 
@@ -218,12 +224,14 @@ impl Ruleset {
     }
 
     fn check_ports(&self, problems: &mut Vec<String>) {
-        let Ports { dns, stranger_dns, portal, portal_tls } = self.ports;
+        let Ports { dns, stranger_dns, portal, portal_tls, dns_tls, dns_https } = self.ports;
         let all = [
             ("dns", Some(dns)),
             ("stranger_dns", Some(stranger_dns)),
             ("portal", Some(portal)),
             ("portal_tls", portal_tls),
+            ("dns_tls", dns_tls),
+            ("dns_https", dns_https),
         ];
         let mut seen = HashSet::new();
         for (name, port) in all.into_iter().filter_map(|(name, port)| Some((name, port?))) {

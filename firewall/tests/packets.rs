@@ -271,6 +271,40 @@ fn guests_reach_only_named_services_on_any_address_of_the_gateway() {
 }
 
 #[test]
+fn our_own_encrypted_dns_is_for_the_admitted_and_foreign_stays_refused() {
+    lab("our_own_encrypted_dns_is_for_the_admitted_and_foreign_stays_refused", |lab| {
+        lab.services();
+        let guard = lab.guarding(&square());
+        guard.admit_guest();
+        let ours = [GATEWAY4, GATEWAY6, GATEWAY_LINK];
+        for (address, port) in ours.into_iter().flat_map(|address| [(address, 853), (address, 8443)]) {
+            assert!(lab.guest.tcp(address, port).is_err(), "not offered: {address} {port}");
+        }
+        let mut with_dns = square();
+        (with_dns.ports.dns_tls, with_dns.ports.dns_https) = (Some(853), Some(8443));
+        guard.apply(&with_dns).unwrap();
+        // A link-local address is admitted with its MAC when the guest uses it; here only the global ones are.
+        for address in [GATEWAY4, GATEWAY6] {
+            assert_eq!(lab.guest.tcp(address, 853).as_deref(), Ok("dot"), "{address}");
+            assert_eq!(lab.guest.tcp(address, 8443).as_deref(), Ok("doh"), "{address}");
+        }
+        for (address, port) in
+            ours.into_iter().chain([WAN4, WAN6]).flat_map(|address| [(address, 853), (address, 8443)])
+        {
+            assert!(lab.thief.tcp(address, port).is_err(), "a stranger: {address} {port}");
+            assert!(lab.thief.udp(address, port).is_err(), "a stranger: {address} {port}");
+        }
+        for address in [WAN4, WAN6] {
+            assert!(lab.guest.tcp(address, 853).is_err() && lab.guest.tcp(address, 8443).is_err(), "{address}");
+            assert_eq!(lab.internet.tcp(address, 853), Err(Failure::Silence), "{address}");
+        }
+        for web in [WEB4, WEB6] {
+            assert_eq!(lab.guest.tcp(web, 853), Err(Failure::Refused), "{web}");
+        }
+    });
+}
+
+#[test]
 fn administration_enters_where_the_ruleset_says_and_nowhere_else() {
     lab("administration_enters_where_the_ruleset_says_and_nowhere_else", |lab| {
         lab.services();

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueHint};
+use sheshi_resolver::Upstream;
 
 /// Where a gateway's configuration lies unless a command is told otherwise.
 pub const DEFAULT_CONFIG: &str = "/etc/sheshi/gateway.toml";
@@ -106,8 +107,28 @@ pub struct ResolveArgs {
     #[arg(long, value_name = "ADDR:PORT", required = true)]
     pub listen: Vec<SocketAddr>,
     /// Whom to ask what is not known; may be repeated, in order of preference
-    #[arg(long, value_name = "ADDR:PORT", required = true)]
-    pub upstream: Vec<SocketAddr>,
+    #[arg(
+        long,
+        value_name = "UPSTREAM",
+        required = true,
+        long_help = "Whom to ask what is not known; may be repeated, in order of preference: ADDR:PORT, udp://ADDR, tcp://ADDR, tls://ADDR?name=NAME or https://ADDR/PATH?name=NAME. The last two may have &ca=FILE or &pin=BASE64 and are never asked in the clear"
+    )]
+    pub upstream: Vec<Upstream>,
+    /// Where to answer over TLS (RFC 7858); may be repeated
+    #[arg(long, value_name = "ADDR:PORT", requires = "certificate")]
+    pub listen_tls: Vec<SocketAddr>,
+    /// Where to answer over HTTPS at /dns-query (RFC 8484); may be repeated
+    #[arg(long, value_name = "ADDR:PORT", requires = "certificate")]
+    pub listen_https: Vec<SocketAddr>,
+    /// The certificate of both with its chain (PEM), read again when it changes
+    #[arg(long, value_name = "FILE", requires = "key", value_hint = ValueHint::FilePath)]
+    pub certificate: Option<PathBuf>,
+    /// Its key (PEM)
+    #[arg(long, value_name = "FILE", requires = "certificate", value_hint = ValueHint::FilePath)]
+    pub key: Option<PathBuf>,
+    /// The name in the certificate; with it, clients are told of both (RFC 9462)
+    #[arg(long, value_name = "NAME", requires = "certificate")]
+    pub name: Option<String>,
     /// Filter by this policy (TOML) and its lists
     #[arg(long, value_name = "FILE", group = "source", value_hint = ValueHint::FilePath)]
     pub policy: Option<PathBuf>,

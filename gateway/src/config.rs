@@ -16,6 +16,11 @@ use sheshi_policy::{
 
 mod egress;
 
+use crate::{
+    dns::{self, Dns},
+    resolve,
+};
+
 /// The control socket unless the configuration names another.
 pub const DEFAULT_CONTROL: &str = "/run/sheshi/control.sock";
 
@@ -99,17 +104,6 @@ impl std::str::FromStr for Ipv6Choice {
     }
 }
 
-/// The resolver.
-#[derive(Debug, Clone, Default)]
-pub struct Dns {
-    /// Whom to ask, in order of preference.
-    pub upstreams: Vec<SocketAddr>,
-    /// How many threads answer from cache and policy.
-    pub threads: usize,
-    /// How much memory the cache may take, in MiB.
-    pub cache_mib: usize,
-}
-
 /// The configuration could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -171,7 +165,7 @@ fn whole(top: &mut Section<'_, '_>, folder: &Path) -> Option<Config> {
     if !top.has("dns") {
         top.missing("dns", "write a section [dns] with upstreams");
     }
-    let dns = top.section("dns", dns).unwrap_or_default();
+    let dns = top.section("dns", |section| dns::read(section, folder)).unwrap_or_default();
     let guests = top.section("guests", guests).unwrap_or_default();
     let egress = top.section("egress", |section| egress::egress(section, folder)).unwrap_or_default();
     let garden = top.section("garden", egress::garden).unwrap_or_default();
@@ -185,6 +179,10 @@ fn whole(top: &mut Section<'_, '_>, folder: &Path) -> Option<Config> {
     }
     let portal = top.section("portal", |section| portal(section, &site, &state, &run)).flatten()?;
     let portal_tls = portal.tls.as_ref().map(|tls| tls.port);
+    let taken: Vec<u16> = [53, resolve::STRANGER_PORT, portal.port].into_iter().chain(portal_tls).collect();
+    if let Some(clash) = dns.tls.as_ref().and_then(|tls| tls.clash(&taken)) {
+        top.tell("dns", clash, "want a port that nothing else here listens on");
+    }
     Some(Config {
         site,
         state,
@@ -233,7 +231,17 @@ fn reads<T: FromStr>(want: &str) -> impl Fn(&str) -> Result<T, (String, String)>
 
 /// A list of texts that each read as a `T`, one at least.
 fn required_list<T: FromStr>(section: &mut Section<'_, '_>, key: &'static str, want: &str) -> Vec<T> {
-    let list = section.list(key, reads(want));
+    required_list_of(section, key, want, reads(want))
+}
+
+/// The same, each read by `parse`, which says what is wrong and what would be right.
+pub(crate) fn required_list_of<T>(
+    section: &mut Section<'_, '_>,
+    key: &'static str,
+    want: &str,
+    parse: impl Fn(&str) -> Result<T, (String, String)>,
+) -> Vec<T> {
+    let list = section.list(key, parse);
     if list.is_none() && !section.has(key) {
         section.missing(key, &format!("want a list of {want}"));
     }
@@ -241,7 +249,7 @@ fn required_list<T: FromStr>(section: &mut Section<'_, '_>, key: &'static str, w
 }
 
 /// A whole number within bounds.
-fn number(section: &mut Section<'_, '_>, key: &'static str, bounds: RangeInclusive<u64>) -> Option<u64> {
+pub(crate) fn number(section: &mut Section<'_, '_>, key: &'static str, bounds: RangeInclusive<u64>) -> Option<u64> {
     let field = section.integer(key)?;
     within(section, field, &bounds)
 }
@@ -353,14 +361,6 @@ fn evidence(section: &mut Section<'_, '_>, site: &str, folder: &Path) -> crate::
         lab: section.flag("lab").is_some_and(|field| field.value),
         keep_days: number(section, "keep_days", 32..=4_000).unwrap_or(400),
         time_stamps,
-    }
-}
-
-fn dns(section: &mut Section<'_, '_>) -> Dns {
-    Dns {
-        upstreams: required_list(section, "upstreams", "ADDR:PORT, such as \"9.9.9.9:53\" or \"[2620:fe::fe]:53\""),
-        threads: number(section, "threads", 1..=256).unwrap_or(1) as usize,
-        cache_mib: number(section, "cache_mib", 1..=65_536).unwrap_or(16) as usize,
     }
 }
 

@@ -155,7 +155,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
     )
     .map_err(failed)?;
     restore(&guard, &portal).await;
-    let resolver =
+    let (resolver, unread) =
         resolve::start_for_guests(&config, &plan.addresses, Arc::clone(&policy), directory, Arc::new(doors.clone()))
             .map_err(failed)?;
 
@@ -181,6 +181,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
     });
     gateway.note_lists(lists);
     gateway.note_pinned();
+    gateway.find("encrypted DNS", unread);
     if let Some(trouble) = refused {
         gateway.find("policy", Some(trouble));
     }
@@ -559,6 +560,7 @@ impl Gateway {
                 Trouble::new("there is no default route", "connect the uplink, and see that it gets an address")
             }),
         );
+        self.find("upstreams", resolve::upstream_trouble(&self.resolver));
         let (used, size) = self.leases();
         self.find("leases", plan::pool_trouble(used, size));
         self.find("objections", self.overdue_objections());

@@ -3,8 +3,7 @@
 use std::{
     fs::File,
     io::Read,
-    net::{SocketAddr, UdpSocket},
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -12,6 +11,7 @@ use serde::Serialize;
 use sheshi_captive_portal::{Clock as _, SystemClock};
 use sheshi_firewall::Guard;
 use sheshi_policy::Moment;
+use sheshi_resolver::Upstream;
 
 use crate::{
     cli::DoctorArgs,
@@ -21,6 +21,7 @@ use crate::{
     generations::Generations,
     network::Network,
     plan::{self, Seen},
+    resolve,
     status::Status,
 };
 
@@ -48,7 +49,12 @@ pub fn run(args: &DoctorArgs) -> Result<(), Failure> {
     let mut findings = Vec::new();
     runtime.block_on(network(&config, &mut findings)).map_err(failed)?;
     findings.extend([dns(&config.dns.upstreams), clock(), policy(&config), firewall(&config), daemon(&config)]);
-    findings.push(certificate(&config));
+    let portal = config.portal.tls.as_ref().map(|tls| [&tls.certificate, &tls.key]);
+    findings.push(match portal {
+        Some(files) => certificate("portal.tls", files),
+        None => well("certificate", "none: phones find the portal by their own probes only (RFC 8908 wants one)"),
+    });
+    findings.extend(config.dns.tls.as_ref().map(|tls| certificate("dns.tls", [&tls.certificate, &tls.key])));
     if args.json {
         print_json(&findings)?;
     } else {
@@ -94,35 +100,20 @@ async fn network(config: &Config, findings: &mut Vec<Finding>) -> Result<(), cra
     Ok(())
 }
 
-/// A query for the root's name servers: every resolver knows them, and nothing about guests is in it.
-const ROOT_NS: [u8; 17] = [0x5e, 0x5e, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 1];
-
-fn dns(upstreams: &[SocketAddr]) -> Finding {
-    let asked = |upstream: &SocketAddr| -> std::io::Result<()> {
-        let any: SocketAddr = if upstream.is_ipv4() { ([0; 4], 0).into() } else { ([0; 16], 0).into() };
-        let socket = UdpSocket::bind(any)?;
-        socket.connect(upstream)?;
-        socket.set_read_timeout(Some(Duration::from_secs(2)))?;
-        socket.send(&ROOT_NS)?;
-        let mut reply = [0; 1500];
-        let length = socket.recv(&mut reply)?;
-        let answers = length >= 12 && reply[..2] == ROOT_NS[..2] && reply[2] & 0x80 != 0 && reply[3] & 0x0f == 0;
-        if answers { Ok(()) } else { Err(std::io::Error::other("it refuses to answer")) }
-    };
+fn dns(upstreams: &[Upstream]) -> Finding {
     let failed: Vec<_> = upstreams
         .iter()
-        .filter_map(|upstream| asked(upstream).err().map(|error| format!("{upstream}: {error}")))
+        .filter_map(|upstream| {
+            let why = sheshi_resolver::probe(upstream, resolve::clock()).err()?;
+            Some(format!("{upstream}: {why}"))
+        })
         .collect();
     match failed.len() {
         0 => well("dns", format!("all {} upstreams answer", upstreams.len())),
         count if count < upstreams.len() => {
             ill("dns", failed.join("; "), "the others carry on; remove it from dns.upstreams if it is gone for good")
         }
-        _ => ill(
-            "dns",
-            failed.join("; "),
-            "see that the uplink lets port 53 out, or name other resolvers in dns.upstreams",
-        ),
+        _ => ill("dns", failed.join("; "), "see that the uplink lets it out, or name other resolvers in dns.upstreams"),
     }
 }
 
@@ -188,19 +179,13 @@ fn daemon(config: &Config) -> Finding {
     }
 }
 
-fn certificate(config: &Config) -> Finding {
-    let Some(tls) = &config.portal.tls else {
-        return well("certificate", "none: phones find the portal by their own probes only (RFC 8908 wants one)");
-    };
+fn certificate(section: &str, files: [&PathBuf; 2]) -> Finding {
     let readable = |path: &Path| File::open(path).and_then(|mut file| file.read(&mut [0; 1]));
-    for path in [&tls.certificate, &tls.key] {
+    for path in files {
         if let Err(error) = readable(path) {
-            return ill(
-                "certificate",
-                format!("{}: {error}", path.display()),
-                "correct portal.tls, or let the gateway's account read it",
-            );
+            let fix = format!("correct {section}, or let the gateway's account read it");
+            return ill("certificate", format!("{}: {error}", path.display()), fix);
         }
     }
-    well("certificate", tls.certificate.display().to_string())
+    well("certificate", files[0].display().to_string())
 }

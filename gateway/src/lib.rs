@@ -10,6 +10,7 @@ pub mod commands;
 pub mod config;
 pub mod control;
 pub mod daemon;
+pub mod dns;
 pub mod dnsmasq;
 pub mod doctor;
 pub mod evidence_log;

@@ -107,7 +107,12 @@ pub fn plan(config: &Config, seen: &Seen, policy: Option<(u64, Vec<Network>)>) -
             Vec::new()
         },
         uplinks: config.network.uplink.clone(),
-        ports: Ports { portal_tls: config.portal_tls, ..Ports::default() },
+        ports: Ports {
+            portal_tls: config.portal_tls,
+            dns_tls: config.dns.tls.as_ref().map(|tls| tls.dot),
+            dns_https: config.dns.tls.as_ref().map(|tls| tls.https),
+            ..Ports::default()
+        },
         ipv6,
         block,
         ways: config.egress.clone(),

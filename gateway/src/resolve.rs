@@ -8,17 +8,18 @@ use std::{
 use arc_swap::ArcSwap;
 use sheshi_captive_portal::{Clock as _, SystemClock};
 use sheshi_policy::{Compiled, Directory, Spec};
-use sheshi_resolver::{Clients, Clock, Handle, Limits, PortalAddresses, Rate, Settings};
+use sheshi_resolver::{Clients, Clock, Handle, Limits, PortalAddresses, Rate, Secure, Settings};
 
 use crate::{
     cli::ResolveArgs,
     commands::{Failure, failed, progress},
     config::Config,
     generations,
+    plan::Trouble,
 };
 
 /// Where strangers' queries are sent by the firewall.
-const STRANGER_PORT: u16 = 5300;
+pub(crate) const STRANGER_PORT: u16 = 5300;
 
 /// A question under way holds up to two sockets, and systems start programs with 1024 at most: we take what we may have.
 pub fn raise_open_files() {
@@ -30,25 +31,27 @@ pub fn raise_open_files() {
     }
 }
 
-fn clock() -> Clock {
+pub(crate) fn clock() -> Clock {
     Arc::new(|| SystemClock.moment())
 }
 
-/// Starts the resolver of a gateway on its addresses on the guest side.
+/// Starts the resolver of a gateway on its addresses on the guest side. Where only the certificate of encrypted DNS cannot be used,
+/// guests are served without, and the trouble says so.
 pub fn start_for_guests(
     config: &Config,
     addresses: &[IpAddr],
     policy: Arc<ArcSwap<Compiled>>,
     directory: Arc<ArcSwap<Directory>>,
     opener: Arc<dyn sheshi_resolver::Opener>,
-) -> Result<Handle, sheshi_resolver::Error> {
+) -> Result<(Handle, Option<Trouble>), sheshi_resolver::Error> {
     let at = |port| addresses.iter().map(|address| SocketAddr::new(*address, port)).collect();
     let v4 = addresses.iter().find_map(|address| if let IpAddr::V4(v4) = address { Some(*v4) } else { None });
     let v6 = addresses.iter().find_map(|address| if let IpAddr::V6(v6) = address { Some(*v6) } else { None });
     let settings = Settings {
         listen: at(53),
         stranger_listen: at(STRANGER_PORT),
-        upstreams: config.dns.upstreams.iter().map(|address| (*address).into()).collect(),
+        secure: config.dns.tls.as_ref().map(|tls| tls.secure(addresses, &config.portal.name)),
+        upstreams: config.dns.upstreams.clone(),
         threads: config.dns.threads,
         cache_bytes: config.dns.cache_mib << 20,
         portal: PortalAddresses { v4, v6 },
@@ -59,7 +62,34 @@ pub fn start_for_guests(
         garden: sheshi_resolver::Garden { names: config.garden.clone(), opener: Some(opener) },
         ..Settings::default()
     };
-    sheshi_resolver::start(settings, policy, Clients::Directory(directory), clock())
+    let start = |settings, directory| {
+        sheshi_resolver::start(settings, Arc::clone(&policy), Clients::Directory(directory), clock())
+    };
+    match start(settings.clone(), Arc::clone(&directory)) {
+        Err(error @ sheshi_resolver::Error::Certificate { .. }) => {
+            let trouble = Trouble::new(
+                format!("DNS over TLS and HTTPS is off: {error}"),
+                "correct dns.tls, or let the gateway's account read the files; then systemctl restart sheshi-gateway",
+            );
+            Ok((start(Settings { secure: None, ..settings }, directory)?, Some(trouble)))
+        }
+        started => Ok((started?, None)),
+    }
+}
+
+/// What is wrong with upstreams, when something is: others carry on, and where there are none, names that are not cached fail.
+pub fn upstream_trouble(resolver: &Handle) -> Option<Trouble> {
+    let health = resolver.upstreams();
+    let ill: Vec<_> = health
+        .iter()
+        .filter_map(|health| health.trouble.as_ref().map(|why| format!("{}: {why}", health.upstream)))
+        .collect();
+    let fix = match ill.len() {
+        0 => return None,
+        count if count < health.len() => "the others carry on; remove it from dns.upstreams if it is gone for good",
+        _ => "see that the uplink lets it out, and that name, ca or pin in dns.upstreams are right",
+    };
+    Some(Trouble::new(format!("upstreams do not answer: {}", ill.join("; ")), fix))
 }
 
 /// A contact as people write it, as the URI that structured DNS errors want.
@@ -72,6 +102,17 @@ fn contact_uri(contact: &str) -> String {
         }
         text => format!("https://{text}"),
     }
+}
+
+/// The encrypted listeners, when a certificate is given.
+fn secure(args: &ResolveArgs) -> Option<Secure> {
+    Some(Secure {
+        tls: args.listen_tls.clone(),
+        https: args.listen_https.clone(),
+        certificate: args.certificate.clone()?,
+        key: args.key.clone()?,
+        name: args.name.clone(),
+    })
 }
 
 /// `sheshi resolve`.
@@ -94,7 +135,8 @@ pub fn run(args: &ResolveArgs) -> Result<(), Failure> {
     let rate = (rate > 0).then(|| Rate { per_second: rate, burst: rate.saturating_mul(3) });
     let settings = Settings {
         listen: args.listen.clone(),
-        upstreams: args.upstream.iter().map(|address| (*address).into()).collect(),
+        secure: secure(args),
+        upstreams: args.upstream.clone(),
         threads: usize::from(args.threads),
         cache_bytes: (args.cache as usize) << 20,
         limits: Limits { rate, ..Limits::single_client() },
@@ -103,8 +145,12 @@ pub fn run(args: &ResolveArgs) -> Result<(), Failure> {
     let policy = Arc::new(ArcSwap::from_pointee(compiled));
     let handle =
         sheshi_resolver::start(settings, policy, Clients::Everyone { group: None }, clock()).map_err(failed)?;
-    for address in handle.addresses() {
-        tracing::info!("answering on {address}");
+    for (how, addresses) in
+        [("", handle.addresses()), (" over TLS", handle.tls_addresses()), (" over HTTPS", handle.https_addresses())]
+    {
+        for address in addresses {
+            tracing::info!("answering{how} on {address}");
+        }
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     runtime

@@ -189,6 +189,10 @@ impl Forwarder {
 
     /// Asks a batch of what is in `jobs`.
     fn ask(&mut self, jobs: &mut Vec<Job>) {
+        let Some(upstream) = self.shared.upstreams().first_over_udp() else {
+            jobs.drain(..).for_each(|job| self.hand_on(job, None));
+            return;
+        };
         let mut asked: Vec<(u16, Rc<Question>)> = Vec::with_capacity(BATCH);
         while asked.len() < BATCH {
             let Some(job) = jobs.pop() else { break };
@@ -221,7 +225,6 @@ impl Forwarder {
         if asked.is_empty() {
             return;
         }
-        let upstream = self.shared.upstreams().first();
         let (secret, drawn) = (&self.secret, &mut self.drawn);
         let socket = connect(upstream, || {
             *drawn += 1;
@@ -350,7 +353,7 @@ impl Forwarder {
 
 /// Writes the query for an upstream; gives its length and where its question ends. Nothing a client wrote goes on but the question
 /// itself, in letters of our own choice.
-fn write_query(out: &mut [u8], id: u16, question: &Question, letters: [u64; 2]) -> (usize, usize) {
+pub(crate) fn write_query(out: &mut [u8], id: u16, question: &Question, letters: [u64; 2]) -> (usize, usize) {
     let name = question.name.as_bytes();
     let checked = if question.dnssec & Question::CD != 0 { 0x10 } else { 0 };
     out[..HEADER].copy_from_slice(&[0, 0, 1, checked, 0, 1, 0, 0, 0, 0, 0, 1]);

@@ -62,6 +62,7 @@ impl Pipeline {
             waiting: Places::new(1, 1),
             portal,
             portal_name: Name::from_text("portal.city.example"),
+            designation: None,
             ours: Vec::new(),
             private_names: Vec::new(),
             garden: crate::garden::Plot::default(),

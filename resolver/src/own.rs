@@ -45,7 +45,15 @@ impl Core {
     pub(crate) fn local(&self, turn: &mut Turn<'_>, query: &Query<'_>, out: &mut [u8]) -> Ended<()> {
         turn.step("local");
         let name = query.question.name;
-        let is_portal = self.portal_name.as_ref() == Some(name);
+        if let Some(services) = self.designation.as_ref().and_then(|designation| designation.answer(query)) {
+            turn.counts.count(Count::Local);
+            let mut reply = Reply::new(query, out);
+            services.iter().for_each(|service| reply.service(service, BLOCK_TTL));
+            return Err(Step::Reply(reply.finish(rcode::NOERROR)));
+        }
+        // The name in our certificate leads to the same addresses as the portal's, and mostly is the same.
+        let is_ours = self.designation.as_ref().is_some_and(|designation| designation.name == *name);
+        let is_portal = self.portal_name.as_ref() == Some(name) || is_ours;
         let local = if is_portal { None } else { self.locals.find(name, query.last_label) };
         if !is_portal && local.is_none() {
             return Ok(());

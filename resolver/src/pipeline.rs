@@ -13,6 +13,7 @@ use crate::{
     Clients, PortalAddresses,
     answer::each_name,
     cache::{Cache, Entry},
+    designation::Designation,
     garden::Plot,
     guard,
     limits::{Place, Places, Rates},
@@ -132,6 +133,8 @@ pub(crate) struct Core {
     pub(crate) waiting: Places<u64>,
     pub(crate) portal: PortalAddresses,
     pub(crate) portal_name: Option<Name>,
+    /// Our encrypted listeners, where clients may be told of them.
+    pub(crate) designation: Option<Designation>,
     /// Addresses of the gateway itself.
     pub(crate) ours: Vec<IpAddr>,
     /// Names that may lead into this network.

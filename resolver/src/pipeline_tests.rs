@@ -24,6 +24,7 @@ fn core(rate: Option<Rate>) -> Core {
         waiting: Places::new(10, 10),
         portal: PortalAddresses { v4: Some(Ipv4Addr::new(198, 51, 100, 1)), v6: None },
         portal_name: Name::from_text("portal.example"),
+        designation: None,
         ours: Vec::new(),
         private_names: Vec::new(),
         garden: Default::default(),

@@ -92,6 +92,11 @@ impl<'o> Reply<'o> {
         }
     }
 
+    /// An SVCB record.
+    pub(crate) fn service(&mut self, data: &[u8], ttl: u32) {
+        self.record(0, rtype::SVCB, ttl, data);
+    }
+
     /// The one record that answers ANY (RFC 8482 section 4.2).
     pub(crate) fn minimal_any(&mut self) {
         self.record(0, rtype::HINFO, LOCAL_TTL, b"\x07RFC8482\x00");

@@ -23,16 +23,18 @@ use crate::{
     garden::Plot,
     limits::{Places, Rates},
     local::Locals,
+    padding,
     pipeline::{Asker, Core, Door, Fetched, Step, Turn},
+    secure::Encrypted,
     sockets::{self, Batch},
     stats::{Count, Counts, Stats, Tally},
-    tcp,
+    tcp::{self, Carrier},
     texts::Texts,
     time::Time,
     udp,
-    upstream::Upstreams,
+    upstream::{Health, Upstreams},
     views::{Clock, Views},
-    wire::{Name, Question, rtype},
+    wire::{Name, Question, Transport, rtype},
 };
 
 /// Rewrites that one message may ask for: its name, and what that was rewritten to.
@@ -160,6 +162,9 @@ impl Shared {
             },
         };
         out.truncate(length?);
+        if asker.transport == Transport::Encrypted && padding::is_wanted(&message) {
+            padding::pad(&mut out, padding::REPLY);
+        }
         Some(out)
     }
 }
@@ -173,6 +178,8 @@ pub struct Handle {
     runtime: Option<tokio::runtime::Runtime>,
     listen: Vec<SocketAddr>,
     stranger_listen: Vec<SocketAddr>,
+    tls_listen: Vec<SocketAddr>,
+    https_listen: Vec<SocketAddr>,
 }
 
 impl std::fmt::Debug for Handle {
@@ -206,6 +213,21 @@ impl Handle {
             }
         }
         if failed { Err(Error::Silent) } else { Ok(addresses) }
+    }
+
+    /// Where DNS over TLS is served.
+    pub fn tls_addresses(&self) -> &[SocketAddr] {
+        &self.tls_listen
+    }
+
+    /// Where DNS over HTTPS is served.
+    pub fn https_addresses(&self) -> &[SocketAddr] {
+        &self.https_listen
+    }
+
+    /// How the upstreams are doing.
+    pub fn upstreams(&self) -> Vec<Health> {
+        self.shared.upstreams().health()
     }
 
     /// What has been done so far.
@@ -253,13 +275,16 @@ pub fn start(
         addresses.iter().map(|address| bind(*address, threads)).collect()
     };
     let (guests, strangers) = (open(&settings.listen)?, open(&settings.stranger_listen)?);
+    let secure = settings.secure.as_ref().map(Encrypted::open).transpose()?;
     let seed = random_seed();
     let limits = settings.limits;
     let name = |text: &String| Name::from_text(text).ok_or_else(|| Error::Name(text.clone()));
     let mut ours = settings.own_addresses.clone();
     ours.extend(settings.listen.iter().chain(&settings.stranger_listen).map(SocketAddr::ip));
+    ours.extend(settings.secure.iter().flat_map(|secure| secure.tls.iter().chain(&secure.https)).map(SocketAddr::ip));
     ours.extend(settings.portal.v4.map(IpAddr::V4).into_iter().chain(settings.portal.v6.map(IpAddr::V6)));
     let (time, tally) = (Time::new(), Tally::new());
+    let upstreams = Upstreams::new(&settings.upstreams, time, &clock)?;
     let core = Arc::new(Core {
         views: Views::new(policy, clock),
         clients,
@@ -269,6 +294,7 @@ pub fn start(
         waiting: Places::new(limits.waiting, limits.waiting_per_client),
         portal: settings.portal,
         portal_name: settings.portal_name.as_ref().map(name).transpose()?,
+        designation: secure.as_ref().and_then(Encrypted::designation),
         ours,
         private_names: settings.private_names.iter().map(name).collect::<Result<_, _>>()?,
         garden: Plot {
@@ -277,7 +303,7 @@ pub fn start(
         },
         seed,
     });
-    let flights = Arc::new(Flights::new(Upstreams::new(&settings.upstreams, time), tally.clone(), time));
+    let flights = Arc::new(Flights::new(upstreams, tally.clone(), time));
     let shared = Arc::new(Shared {
         core,
         time,
@@ -301,6 +327,8 @@ pub fn start(
         threads: Vec::new(),
         listen: guests.iter().map(|bound| bound.address).collect(),
         stranger_listen: strangers.iter().map(|bound| bound.address).collect(),
+        tls_listen: secure.as_ref().map(|secure| secure.addresses(&secure.tls)).unwrap_or_default(),
+        https_listen: secure.as_ref().map(|secure| secure.addresses(&secure.https)).unwrap_or_default(),
         runtime: None,
     };
     let forward = handle.forward(&runtime)?;
@@ -308,6 +336,9 @@ pub fn start(
         for bound in bound {
             handle.serve(door, bound, &runtime, &forward)?;
         }
+    }
+    if let Some(secure) = secure {
+        secure.serve(&handle.shared, &handle.connections, &runtime)?;
     }
     handle.runtime = Some(runtime);
     Ok(handle)
@@ -367,7 +398,7 @@ impl Handle {
             protocol: "TCP",
             source,
         })?;
-        runtime.spawn(tcp::serve(self.shared.clone(), listener, door, self.connections.clone()));
+        runtime.spawn(tcp::serve(self.shared.clone(), listener, door, self.connections.clone(), Carrier::Plain));
         Ok(())
     }
 }
@@ -398,7 +429,7 @@ fn bind_once(address: SocketAddr, threads: usize) -> Result<Bound, Error> {
     Ok(Bound { address: found, udp, tcp })
 }
 
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+pub(crate) fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restart must not wait for connections of the run before.
     socket.set_reuse_address(true)?;

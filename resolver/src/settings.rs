@@ -3,13 +3,14 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
     sync::Arc,
 };
 
 use arc_swap::ArcSwap;
 use sheshi_policy::Directory;
 
-use crate::{Garden, limits::Rate, upstream::Upstream};
+use crate::{Garden, Secure, Upstream, limits::Rate};
 
 /// What a resolver is started with. `Default` listens nowhere and has no upstream; everything else in it is meant to be used.
 #[derive(Debug, Clone)]
@@ -18,7 +19,9 @@ pub struct Settings {
     pub listen: Vec<SocketAddr>,
     /// Where strangers are served: every name is the portal, nothing goes upstream.
     pub stranger_listen: Vec<SocketAddr>,
-    /// Resolvers to forward to, the first one preferred.
+    /// Where admitted clients are served over TLS and HTTPS, if anywhere.
+    pub secure: Option<Secure>,
+    /// Resolvers to forward to, the first one preferred: all of them plain, or all of them encrypted.
     pub upstreams: Vec<Upstream>,
     /// UDP threads for each listening address, and threads of the slow path.
     pub threads: usize,
@@ -47,6 +50,7 @@ impl Default for Settings {
         Self {
             listen: Vec::new(),
             stranger_listen: Vec::new(),
+            secure: None,
             upstreams: Vec::new(),
             threads: 1,
             cache_bytes: 16 << 20,
@@ -71,7 +75,15 @@ impl Settings {
         if self.upstreams.is_empty() && !self.listen.is_empty() {
             return Err(Error::NoUpstream);
         }
-        let ours = self.listen.iter().chain(&self.stranger_listen);
+        // Whoever can cut the encrypted ones off would else have everything in the clear.
+        if let (Some(plain), Some(encrypted)) = (
+            self.upstreams.iter().find(|upstream| !upstream.is_encrypted()),
+            self.upstreams.iter().find(|upstream| upstream.is_encrypted()),
+        ) {
+            return Err(Error::Mixed { plain: plain.to_string(), encrypted: encrypted.to_string() });
+        }
+        let secure = self.secure.iter().flat_map(|secure| secure.tls.iter().chain(&secure.https));
+        let ours = self.listen.iter().chain(&self.stranger_listen).chain(secure);
         for (listen, upstream) in ours.flat_map(|listen| self.upstreams.iter().map(move |upstream| (listen, upstream)))
         {
             let wildcard = listen.ip().is_unspecified() && upstream.address.ip().is_loopback();
@@ -168,6 +180,34 @@ pub enum Error {
     /// A name that we need ourselves could not be looked up.
     #[error("no upstream answers")]
     Silent,
+    /// Plain and encrypted upstreams together.
+    #[error(
+        "starting the resolver: upstream {encrypted} is encrypted and {plain} is not, so that cutting off the one would lay bare what is asked; want one kind"
+    )]
+    Mixed {
+        /// One that is not encrypted.
+        plain: String,
+        /// One that is.
+        encrypted: String,
+    },
+    /// An upstream cannot be known by what was given.
+    #[error("starting the resolver: upstream {upstream}: {why}")]
+    Upstream {
+        /// The upstream.
+        upstream: String,
+        /// Why.
+        why: String,
+    },
+    /// The certificate of encrypted DNS cannot be used.
+    #[error(
+        "reading the certificate of encrypted DNS: {path}: {why}; want a PEM file with the certificate and its chain, and one with its key"
+    )]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
     /// No thread to be had.
     #[error("starting a thread of the resolver: {0}")]
     Thread(io::Error),

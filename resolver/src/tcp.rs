@@ -1,5 +1,5 @@
-//! DNS over TCP (RFC 7766). Framing and the idle limit are hickory's; its server's accept loop is not used, because it takes as
-//! many connections as anybody opens.
+//! DNS over TCP (RFC 7766) and over TLS (RFC 7858), and the door of DNS over HTTPS: one accept loop with one set of limits. Framing
+//! and the idle limit are hickory's; its server's accept loop is not used, because it takes as many connections as anybody opens.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -7,10 +7,15 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use hickory_net::{DnsStreamHandle, runtime::iocompat::AsyncIoTokioAsStd, tcp::TcpStream};
 use hickory_proto::op::SerialMessage;
 use hickory_server::server::TimeoutStream;
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+};
 use tracing::warn;
 
 use crate::{
+    certificate::{Certificate, Protocol},
+    https,
     limits::Places,
     pipeline::{Asker, Door},
     server::Shared,
@@ -19,14 +24,28 @@ use crate::{
 };
 
 /// A connection without a complete message for this long is closed.
-const IDLE: Duration = Duration::from_secs(10);
+pub(crate) const IDLE: Duration = Duration::from_secs(10);
 /// Questions of one connection under way at once (RFC 7766 section 6.2.1.1 wants more than one).
-const PIPELINED: usize = 32;
+pub(crate) const PIPELINED: usize = 32;
 /// Replies that wait to be read by the client; who does not read loses the connection.
 const UNREAD: usize = 64;
 
+/// What messages travel in.
+#[derive(Clone)]
+pub(crate) enum Carrier {
+    Plain,
+    Tls(Arc<Certificate>),
+    Https(Arc<Certificate>),
+}
+
 /// Accepts connections until the resolver stops.
-pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener, door: Door, places: Places<IpAddr>) {
+pub(crate) async fn serve(
+    shared: Arc<Shared>,
+    listener: TcpListener,
+    door: Door,
+    places: Places<IpAddr>,
+    carrier: Carrier,
+) {
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -41,19 +60,35 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener, door: Door
             shared.tally.count(Count::ConnectionsRefused);
             continue;
         };
-        let shared = shared.clone();
+        let (shared, carrier) = (shared.clone(), carrier.clone());
         tokio::spawn(async move {
-            let asker = Asker { peer, transport: Transport::Tcp, door };
-            connection(&shared, stream, asker).await;
+            // Replies are small and wanted at once.
+            let _ = stream.set_nodelay(true);
+            let asker = |transport| Asker { peer, transport, door };
+            match carrier {
+                Carrier::Plain => connection(&shared, stream, asker(Transport::Tcp)).await,
+                Carrier::Tls(certificate) => {
+                    if let Some(stream) = certificate.greet(stream, Protocol::Dot).await {
+                        connection(&shared, stream, asker(Transport::Encrypted)).await;
+                    }
+                }
+                Carrier::Https(certificate) => {
+                    if let Some(stream) = certificate.greet(stream, Protocol::Https).await {
+                        https::connection(&shared, stream, asker(Transport::Encrypted)).await;
+                    }
+                }
+            }
             drop(place);
         });
     }
 }
 
 /// Serves one connection until it ends, idles or its client stops reading.
-async fn connection(shared: &Arc<Shared>, stream: tokio::net::TcpStream, asker: Asker) {
-    // Replies are small and wanted at once.
-    let _ = stream.set_nodelay(true);
+async fn connection(
+    shared: &Arc<Shared>,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static,
+    asker: Asker,
+) {
     let (stream, mut replies) = TcpStream::from_stream_with_buffer_size(AsyncIoTokioAsStd(stream), asker.peer, UNREAD);
     let mut messages = TimeoutStream::new(stream, IDLE);
     let mut under_way = FuturesUnordered::new();

@@ -1,11 +1,19 @@
-//! Asking upstreams, through hickory: a fresh random port and id for each attempt, the question's letters in random case, and
-//! whatever does not match is ignored until the deadline.
+//! Asking upstreams. Over UDP through hickory: a fresh random port and id for each attempt, the question's letters in random case,
+//! and whatever does not match is ignored until the deadline. Over TCP, TLS and HTTP/2 on lines of our own, which are kept open.
 //!
 //! Upstreams are asked in the order the admin gave, those that lately failed last.
 
+mod exchange;
+mod line;
+pub(crate) mod spec;
+mod trust;
+
 use std::{
     net::SocketAddr,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -22,27 +30,18 @@ use hickory_proto::{
     serialize::binary::BinDecodable,
 };
 use tokio::time::{Instant, timeout_at};
-use tracing::debug;
+use tracing::{debug, info, warn};
 
+use self::{line::Line, spec::Upstream, trust::Anchors};
 use crate::{
+    Clock, Error,
     answer::{Answer, Unusable, reduce},
+    forward::write_query,
+    padding,
     stats::{Count, Tally},
     time::Time,
     wire::{MAX_UDP, Question},
 };
-
-/// A resolver that questions are forwarded to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Upstream {
-    /// Where it listens, over UDP and TCP.
-    pub address: SocketAddr,
-}
-
-impl From<SocketAddr> for Upstream {
-    fn from(address: SocketAddr) -> Self {
-        Self { address }
-    }
-}
 
 /// How long a client waits for all attempts together.
 const DEADLINE: Duration = Duration::from_millis(2600);
@@ -66,13 +65,26 @@ enum Failure {
     Unusable(#[from] Unusable),
     #[error("no answer in time")]
     Late,
+    #[error("{0}")]
+    Line(String),
 }
 
-/// Stands for no upstream at all.
-const NOBODY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9);
+/// How an upstream is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// The upstream, as an admin writes it.
+    pub upstream: String,
+    /// Why the last attempt to reach it failed, while nothing has been heard from it since.
+    pub trouble: Option<String>,
+}
 
 struct Server {
     address: SocketAddr,
+    /// As an admin writes it.
+    told: String,
+    /// The way to it, unless it is asked over UDP.
+    line: Option<Line>,
+    trouble: Mutex<Option<String>>,
     /// Until when it is asked last, in milliseconds of the room's clock.
     shunned: AtomicU64,
     /// When it last said anything, in the same.
@@ -82,16 +94,27 @@ struct Server {
 impl Server {
     /// Notes at `now` that it was silent for a question asked at `since`. One slow name does not make a silent server: only who has
     /// said nothing at all since then is asked last.
-    fn silent(&self, since: u64, now: u64) {
+    fn silent(&self, since: u64, now: u64, why: &str) {
         if self.heard.load(Relaxed) < since {
             self.shunned.store(now + SHUNNED, Relaxed);
+            let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+            if trouble.is_none() {
+                warn!(upstream = %self.told, why, "an upstream does not answer");
+            }
+            *trouble = Some(why.into());
         }
     }
 
     /// Notes that it said something, even if only that it failed.
     fn speaks(&self, now: u64) {
         self.heard.store(now, Relaxed);
-        self.shunned.store(0, Relaxed);
+        // Only who was silent has anything to take back: the lock is not for every answer.
+        if self.shunned.swap(0, Relaxed) != 0 {
+            let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if trouble.is_some() {
+                info!(upstream = %self.told, "an upstream answers again");
+            }
+        }
     }
 }
 
@@ -103,27 +126,39 @@ pub(crate) struct Upstreams {
 }
 
 impl Upstreams {
-    pub(crate) fn new(upstreams: &[Upstream], time: Time) -> Self {
-        let server = |upstream: &Upstream| Server {
-            address: upstream.address,
-            shunned: AtomicU64::new(0),
-            heard: AtomicU64::new(0),
+    pub(crate) fn new(upstreams: &[Upstream], time: Time, clock: &Clock) -> Result<Self, Error> {
+        let mut anchors = Anchors::default();
+        let mut server = |upstream: &Upstream| {
+            Ok(Server {
+                address: upstream.address,
+                told: upstream.to_string(),
+                line: Line::new(upstream, &mut anchors, clock)?,
+                trouble: Mutex::new(None),
+                shunned: AtomicU64::new(0),
+                heard: AtomicU64::new(0),
+            })
         };
-        Self { servers: upstreams.iter().map(server).collect(), provider: TokioRuntimeProvider::new(), time }
+        let servers = upstreams.iter().map(&mut server).collect::<Result<_, Error>>()?;
+        Ok(Self { servers, provider: TokioRuntimeProvider::new(), time })
     }
 
-    /// The upstream to ask first.
-    pub(crate) fn first(&self) -> SocketAddr {
+    /// The upstream to ask first, when that is over UDP.
+    pub(crate) fn first_over_udp(&self) -> Option<SocketAddr> {
         let now = self.time.millis();
         let well = self.servers.iter().find(|server| server.shunned.load(Relaxed) <= now);
-        // Without any upstream nothing is listened to; the address is one that answers nobody.
-        well.or(self.servers.first()).map_or(NOBODY, |server| server.address)
+        well.or(self.servers.first()).filter(|server| server.line.is_none()).map(|server| server.address)
+    }
+
+    /// How each is doing.
+    pub(crate) fn health(&self) -> Vec<Health> {
+        let trouble = |server: &Server| server.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.servers.iter().map(|server| Health { upstream: server.told.clone(), trouble: trouble(server) }).collect()
     }
 
     /// Notes that an upstream was silent for a question asked at `since` (milliseconds).
     pub(crate) fn silent(&self, upstream: SocketAddr, since: u64) {
         for server in self.servers.iter().filter(|server| server.address == upstream) {
-            server.silent(since, self.time.millis());
+            server.silent(since, self.time.millis(), "no answer in time");
         }
     }
 
@@ -148,7 +183,7 @@ impl Upstreams {
                     return None;
                 }
                 let since = self.time.millis();
-                let failure = match self.attempt(server.address, question, deadline, tally).await {
+                let failure = match self.attempt(server, question, deadline, tally).await {
                     Ok(answer) => {
                         server.speaks(self.time.millis());
                         return Some(answer);
@@ -156,11 +191,11 @@ impl Upstreams {
                     Err(failure) => failure,
                 };
                 tally.count(Count::UpstreamFailures);
-                debug!(upstream = %server.address, %failure, round, "upstream gave no usable answer");
+                debug!(upstream = %server.told, %failure, round, "upstream gave no usable answer");
                 if matches!(failure, Failure::Unusable(_)) {
                     server.speaks(self.time.millis());
                 } else {
-                    server.silent(since, self.time.millis());
+                    server.silent(since, self.time.millis(), &failure.to_string());
                     silent.push(server);
                 }
             }
@@ -169,15 +204,23 @@ impl Upstreams {
         None
     }
 
-    /// One upstream: over UDP, and over TCP when the answer was cut or somebody seems to be forging.
+    /// One upstream: on its line, which is the only way to it; or over UDP, and over TCP when the answer was cut or somebody seems
+    /// to be forging.
     async fn attempt(
         &self,
-        address: SocketAddr,
+        server: &Server,
         question: &Question,
         deadline: Instant,
         tally: &Tally,
     ) -> Result<Answer, Failure> {
         tally.count(Count::UpstreamQueries);
+        let address = server.address;
+        if let Some(line) = &server.line {
+            let until = deadline.min(Instant::now() + STREAM);
+            let bytes =
+                timeout_at(until, line.ask(alone(question, line.is_encrypted()))).await.map_err(|_| Failure::Late)?;
+            return Ok(reduce(&bytes.map_err(Failure::Line)?, question)?);
+        }
         let until = deadline.min(Instant::now() + ATTEMPT);
         let datagram = timeout_at(until, self.datagram(address, question)).await.map_err(|_| Failure::Late)?;
         match datagram.map_err(Failure::Net).and_then(|bytes| Ok(reduce(&bytes, question)?)) {
@@ -209,6 +252,17 @@ impl Upstreams {
         let response = exchange.send(request(question, false)?).first_answer().await?;
         Ok(response.into_buffer())
     }
+}
+
+/// The query for a line: the question and nothing else a client wrote, as long as many others where nobody can read it (RFC 8467).
+fn alone(question: &Question, is_encrypted: bool) -> Vec<u8> {
+    let mut buffer = [0; 512];
+    let (length, _) = write_query(&mut buffer, 0, question, [0; 2]);
+    let mut query = buffer[..length].to_vec();
+    if is_encrypted {
+        padding::pad(&mut query, padding::QUERY);
+    }
+    query
 }
 
 /// The query for an upstream: a new one with a random id, so that nothing a client wrote goes on (client subnet, cookies, case).

@@ -250,6 +250,8 @@ pub(crate) struct Query<'a> {
 pub(crate) enum Transport {
     Udp,
     Tcp,
+    /// Over TLS or HTTPS: as long as over TCP, and padded for who wants it.
+    Encrypted,
 }
 
 /// What a datagram or TCP message turned out to be.
@@ -298,7 +300,7 @@ pub(crate) fn parse<'a>(message: &'a [u8], transport: Transport, name: &'a mut N
     let dnssec = if edns.is_some_and(|edns| edns.wants_dnssec) { Question::DO } else { 0 }
         | if header[3] & 0x10 != 0 { Question::CD } else { 0 };
     let limit = match (transport, edns) {
-        (Transport::Tcp, _) => usize::from(u16::MAX),
+        (Transport::Tcp | Transport::Encrypted, _) => usize::from(u16::MAX),
         (Transport::Udp, None) => PLAIN_UDP,
         (Transport::Udp, Some(edns)) => usize::from(edns.payload).clamp(PLAIN_UDP, MAX_UDP),
     };
@@ -350,7 +352,7 @@ fn options_fit(mut data: &[u8]) -> bool {
 }
 
 /// Steps over a name that may end in a pointer, without following it.
-fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
+pub(crate) fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
     loop {
         match *message.get(at)? {
             0 => return Some(at + 1),

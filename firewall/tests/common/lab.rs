@@ -136,9 +136,16 @@ impl Lab {
 
     /// Our services, and some that guests must not reach, on the gateway.
     pub fn services(&self) {
-        for (port, label) in
-            [(53, "resolver"), (5300, "strangers"), (80, "portal"), (443, "tls"), (22, "ssh"), (8080, "admin")]
-        {
+        for (port, label) in [
+            (53, "resolver"),
+            (853, "dot"),
+            (8443, "doh"),
+            (5300, "strangers"),
+            (80, "portal"),
+            (443, "tls"),
+            (22, "ssh"),
+            (8080, "admin"),
+        ] {
             serve(port, label, &[GATEWAY4, GATEWAY6, GATEWAY_LINK, WAN4, WAN6]);
         }
     }

@@ -47,6 +47,8 @@ pub fn library() -> Ruleset {
     });
     ruleset.uplinks.push("lte0".into());
     ruleset.ports.portal_tls = Some(443);
+    ruleset.ports.dns_tls = Some(853);
+    ruleset.ports.dns_https = Some(8443);
     ruleset.ipv6 = Ipv6Mode::Nat66;
     ruleset.ways = Ways { no_vpn: true, no_quic: true, tor: ["192.0.2.99", "2001:db8:70::/48"].map(network).into() };
     ruleset.garden = true;
