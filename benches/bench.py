@@ -29,6 +29,7 @@ def put(**k):
     k['run'] = RUN; k['t'] = time.strftime('%H:%M:%S')
     open(f'{OUT}/results.jsonl', 'a').write(json.dumps(k) + '\n')
     say(' ', {x: y for x, y in k.items() if x not in ('run', 't', 'server', 'raw', 'client_cpu', 'stray')})
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends through the `finally`s: nothing is left running
 def pin(cores):
     def f():
         if cores: os.sched_setaffinity(0, cores)

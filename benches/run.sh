@@ -16,7 +16,7 @@ before=$(load)
 ./bench.py "$@"
 ./report.py > out/tables.md
 tree=$(git rev-parse 'HEAD^{tree}' 2>/dev/null || echo unknown)
-[ -z "$(git status --porcelain -- .. 2>/dev/null)" ] || tree="$tree and changes that are in no commit"
+[ -z "$(git status --porcelain -- .. ':(exclude)record' 2>/dev/null)" ] || tree="$tree and changes that are in no commit"
 {
 	echo "# Bench of ${RUN/T/ }"
 	echo
