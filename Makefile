@@ -12,9 +12,10 @@ run: ## a live hotspot on this machine: try it as a guest (LISTS=DIR names real 
 	@. tools/setup lab
 	cargo build --quiet --bins
 	data=$$(mktemp -d)
-	target/debug/sheshi-dashboard serve --data "$$data" & dashboard=$$!
+	target/debug/sheshi-dashboard serve --data "$$data" --socket "$$data/proxy.sock" & dashboard=$$!
 	trap 'kill $$dashboard 2>/dev/null || true; wait $$dashboard || true; rm -rf "$$data"' EXIT
-	target/debug/sheshi-lab up $(if $(LISTS),--lists "$(LISTS)")
+	until [ -S "$$data/proxy.sock" ] || ! kill -0 $$dashboard; do sleep 0.1; done
+	target/debug/sheshi-lab up --dashboard "$$data/proxy.sock" $(if $(LISTS),--lists "$(LISTS)")
 
 test: ## everything: unit, golden, packets, lab flows, browser, a short search by fuzzing, root stage
 	@. tools/setup test

@@ -3,9 +3,11 @@
 use std::{fs, future::Future, os::unix::fs::DirBuilderExt, sync::Arc};
 
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, UnixListener},
     sync::{Mutex, Semaphore},
 };
+
+use sheshi_protocol::signed;
 
 use crate::{
     Error, Settings,
@@ -13,7 +15,7 @@ use crate::{
     publish::{Places, Shelf},
     secret::{self},
     serve,
-    store::{CodeUse, Store},
+    store::{CodeUse, GatewayRow, State as Stand, Store},
 };
 
 /// Gives the time, in Unix seconds.
@@ -46,6 +48,19 @@ impl App {
     pub(crate) fn now(&self) -> i64 {
         (self.clock)()
     }
+}
+
+/// A gateway as the console shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GatewayLine {
+    /// What people call the place.
+    pub site: String,
+    /// `pending`, `approved`, `refused`, `quarantined` or `revoked`.
+    pub state: &'static str,
+    /// The key's fingerprint, in groups of four digits.
+    pub fingerprint: String,
+    /// Seconds since it was heard.
+    pub heard: Option<i64>,
 }
 
 impl Dashboard {
@@ -101,6 +116,48 @@ impl Dashboard {
         Ok(Some(code))
     }
 
+    /// A one-time code with which a gateway claims its place, made at the console.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn claim_code(&self) -> Result<String, Error> {
+        let code = secret::code()?;
+        let deed = Deed::new("console", "claim-code-made", "fleet");
+        self.0.store.add_code(secret::code_hash(&code), CodeUse::Claim, self.0.now(), Some(deed)).await?;
+        Ok(code)
+    }
+
+    /// Every gateway: its site, how it stands, its fingerprint, and seconds since it was heard.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn gateways(&self) -> Result<Vec<GatewayLine>, Error> {
+        let now = self.0.now();
+        let rows = self.0.store.gateways().await?;
+        let line = |row: GatewayRow| GatewayLine {
+            fingerprint: signed::fingerprint(&row.key),
+            site: row.site,
+            state: row.state.name(),
+            heard: row.seen_at.map(|then| now - then),
+        };
+        Ok(rows.into_iter().map(line).collect())
+    }
+
+    /// Lets a gateway in that waits, by its whole fingerprint, at the console; `false` when none with it waits.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn approve(&self, fingerprint: &str) -> Result<bool, Error> {
+        let digits = |text: &str| text.chars().filter(char::is_ascii_hexdigit).collect::<String>().to_lowercase();
+        let wanted = digits(fingerprint);
+        let rows = self.0.store.gateways().await?;
+        let waits = rows.into_iter().find(|row| {
+            row.state == Stand::Pending && !wanted.is_empty() && digits(&signed::fingerprint(&row.key)) == wanted
+        });
+        let Some(row) = waits else { return Ok(false) };
+        self.0.store.decide(row.id, (row.state, row.key), Stand::Approved, "console".into(), self.0.now()).await
+    }
+
     /// Follows the audit log's chain: how many entries there are and the head, in hexadecimal.
     ///
     /// # Errors
@@ -117,8 +174,8 @@ impl Dashboard {
     }
 
     /// Serves until `shutdown`, then lets answers under way end.
-    pub async fn serve(&self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+    pub async fn serve(&self, listener: TcpListener, socket: Option<UnixListener>, shutdown: impl Future<Output = ()>) {
         self.0.places.clear();
-        serve::serve(self.0.clone(), listener, shutdown).await;
+        serve::serve(self.0.clone(), listener, socket, shutdown).await;
     }
 }

@@ -24,7 +24,7 @@ mod time;
 mod view;
 mod words;
 
-pub use app::Dashboard;
+pub use app::{Dashboard, GatewayLine};
 pub use error::Error;
 pub use role::Role;
 pub use settings::{Public, Settings};

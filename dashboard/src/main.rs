@@ -1,12 +1,17 @@
 //! The `sheshi-dashboard` command: reads the command line, does what it says, and turns the outcome into an exit code.
 
-use std::{io::Write, net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{
+    io::Write,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Args, Parser, Subcommand};
 use jiff::tz::TimeZone;
 use sheshi_dashboard::{Dashboard, Error, Public, Settings};
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, UnixListener},
     signal::unix::{SignalKind, signal},
 };
 
@@ -29,6 +34,24 @@ enum Command {
         #[command(flatten)]
         data: DataArgs,
     },
+    /// Makes a one-time code with which a gateway joins: `sheshi join CODE` there.
+    JoinCode {
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Lists the gateways: how each stands, when it was heard, its site and fingerprint.
+    Gateways {
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Lets a gateway in that waits, after comparing its fingerprint with the one that `sheshi join` showed.
+    Approve {
+        /// The whole fingerprint; spaces do not matter.
+        #[arg(required = true, num_args = 1.., value_name = "FINGERPRINT")]
+        fingerprint: Vec<String>,
+        #[command(flatten)]
+        data: DataArgs,
+    },
     /// Follows the audit log's chain and prints its head.
     Audit {
         #[command(flatten)]
@@ -48,6 +71,9 @@ struct ServeArgs {
     /// Where to listen.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
+    /// Listen on this Unix socket, too: for a proxy with a certificate on this machine.
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
     #[command(flatten)]
     data: DataArgs,
     /// The folder that policies name their lists in [default: `lists` in the data folder].
@@ -102,6 +128,30 @@ async fn run(command: Command) -> Result<(), Error> {
             say(&format!("{name} sets a new password on the page /join with this code, within two days: {code}"));
             Ok(())
         }
+        Command::JoinCode { data } => {
+            let code = Dashboard::open(local(data.data))?.claim_code().await?;
+            say(&format!("within an hour, on the gateway: sheshi join {code}"));
+            Ok(())
+        }
+        Command::Gateways { data } => {
+            for line in Dashboard::open(local(data.data))?.gateways().await? {
+                let heard = line.heard.map_or("never heard".into(), |ago| format!("heard {ago} s ago"));
+                say(&format!("{:<12} {heard:<20} {}  {}", line.state, line.site, line.fingerprint));
+            }
+            Ok(())
+        }
+        Command::Approve { fingerprint, data } => {
+            let fingerprint = fingerprint.concat();
+            if Dashboard::open(local(data.data))?.approve(&fingerprint).await? {
+                say("approved");
+                return Ok(());
+            }
+            Err(Error::Setting {
+                setting: "FINGERPRINT",
+                wrong: "no gateway with this fingerprint waits".into(),
+                right: "want one that `sheshi-dashboard gateways` lists as pending, whole".into(),
+            })
+        }
         Command::Audit { data } => {
             let (count, head) = Dashboard::open(local(data.data))?.check_audit().await?;
             say(&format!("{count} entries, each fits the one before. Head: {head}"));
@@ -113,6 +163,19 @@ async fn run(command: Command) -> Result<(), Error> {
 fn local(data: PathBuf) -> Settings {
     let listen = SocketAddr::from(([127, 0, 0, 1], 0));
     Settings { listen, data, lists: None, public: None, plain_http: false, zone: TimeZone::UTC }
+}
+
+/// A socket that a predecessor left is in the way. Who may speak there is decided by the folder it lies in.
+fn bind(path: &Path) -> Result<UnixListener, Error> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => UnixListener::bind(path),
+    }
+    .map_err(|error| Error::Setting {
+        setting: "--socket",
+        wrong: format!("{}: {error}", path.display()),
+        right: "want a path in a folder that is ours to write".into(),
+    })
 }
 
 async fn serve(args: ServeArgs) -> Result<(), Error> {
@@ -136,6 +199,7 @@ async fn serve(args: ServeArgs) -> Result<(), Error> {
         Some(public) => format!("https://{}", public.host),
         None => format!("http://{}", settings.listen),
     };
+    let socket = args.socket.as_deref().map(bind).transpose()?;
     let dashboard = Dashboard::open(settings)?;
     match dashboard.check_audit().await {
         Ok((count, head)) => tracing::info!("audit log: {count} entries, head {head}"),
@@ -154,6 +218,9 @@ async fn serve(args: ServeArgs) -> Result<(), Error> {
             _ = terminate.recv() => {}
         }
     };
-    dashboard.serve(listener, shutdown).await;
+    dashboard.serve(listener, socket, shutdown).await;
+    if let Some(path) = &args.socket {
+        let _ = std::fs::remove_file(path);
+    }
     Ok(())
 }

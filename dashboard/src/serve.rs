@@ -13,7 +13,8 @@ use axum::{Router, body::Body};
 use hyper::{Request, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::watch,
     task::JoinSet,
     time::{sleep, timeout},
@@ -34,7 +35,15 @@ const SEATS: usize = 2048;
 /// Of these from one address, unless it is a proxy on this machine.
 const SEATS_EACH: usize = 64;
 
-pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+/// Who comes over the Unix socket is a proxy on this machine.
+const PROXY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+pub(crate) async fn serve(
+    app: Arc<App>,
+    listener: TcpListener,
+    socket: Option<UnixListener>,
+    shutdown: impl Future<Output = ()>,
+) {
     let routes = routes::router(&app);
     let seats = Seats::default();
     let (stop, stopped) = watch::channel(());
@@ -43,11 +52,15 @@ pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, shutdown: impl F
     loop {
         let accepted = tokio::select! {
             () = &mut shutdown => break,
-            accepted = listener.accept() => accepted,
+            accepted = listener.accept() => accepted.map(|(stream, peer)| {
+                let _ = stream.set_nodelay(true);
+                (Stream::Tcp(stream), peer.ip().to_canonical())
+            }),
+            accepted = proxied(socket.as_ref()) => accepted.map(|stream| (Stream::Unix(stream), PROXY)),
             Some(_) = connections.join_next() => continue,
         };
         let (stream, peer) = match accepted {
-            Ok((stream, peer)) => (stream, peer.ip().to_canonical()),
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file descriptors, or the peer is gone already: neither is a reason to end.
                 tracing::warn!("accepting a connection: {error}");
@@ -58,7 +71,10 @@ pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, shutdown: impl F
         let Some(seat) = seats.take(peer) else { continue };
         let (app, routes, stopped) = (app.clone(), routes.clone(), stopped.clone());
         connections.spawn(async move {
-            requests(app, routes, stream, stopped).await;
+            match stream {
+                Stream::Tcp(stream) => requests(app, routes, stream, stopped).await,
+                Stream::Unix(stream) => requests(app, routes, stream, stopped).await,
+            }
             drop(seat);
         });
     }
@@ -67,8 +83,22 @@ pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, shutdown: impl F
     let _ = timeout(GRACE, async { while connections.join_next().await.is_some() {} }).await;
 }
 
-async fn requests(app: Arc<App>, routes: Router, stream: TcpStream, mut stopped: watch::Receiver<()>) {
-    let _ = stream.set_nodelay(true);
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+async fn proxied(socket: Option<&UnixListener>) -> std::io::Result<UnixStream> {
+    match socket {
+        Some(socket) => socket.accept().await.map(|(stream, _)| stream),
+        None => std::future::pending().await,
+    }
+}
+
+async fn requests<S>(app: Arc<App>, routes: Router, stream: S, mut stopped: watch::Receiver<()>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let (app, routes) = (app.clone(), routes.clone());
         async move { Ok::<_, std::convert::Infallible>(guard::dispatch(&app, &routes, request.map(Body::new)).await) }

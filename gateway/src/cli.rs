@@ -72,6 +72,8 @@ pub enum Command {
     Report(ReportArgs),
     /// Go back to an older generation of the policy, and stay there until `sheshi reload`
     Rollback(RollbackArgs),
+    /// Join the city's dashboard with a code that an operator made there
+    Join(JoinArgs),
     /// Check uplink, DNS, clock, lists, rules and certificate: one line each, with the fix
     Doctor(DoctorArgs),
     /// Print the configuration of the DHCP server (dnsmasq) that fits a gateway's configuration
@@ -402,6 +404,16 @@ pub struct ReportArgs {
 pub struct RollbackArgs {
     /// The generation; the one before that in force unless said
     pub generation: Option<u64>,
+    /// The running gateway's control socket
+    #[arg(long, value_name = "SOCKET", default_value = crate::config::DEFAULT_CONTROL, env = "SHESHI_CONTROL")]
+    pub control: PathBuf,
+}
+
+/// `sheshi join`.
+#[derive(Debug, Args)]
+pub struct JoinArgs {
+    /// The code, as the dashboard's page Fleet shows it
+    pub code: String,
     /// The running gateway's control socket
     #[arg(long, value_name = "SOCKET", default_value = crate::config::DEFAULT_CONTROL, env = "SHESHI_CONTROL")]
     pub control: PathBuf,

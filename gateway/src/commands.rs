@@ -10,9 +10,10 @@ use sheshi_captive_portal::{Clock, Objection, SystemClock};
 use sheshi_policy::{Compiled, Moment, Policy, Problems, Progress, Source};
 
 use crate::{
+    city::CityStatus,
     cli::{
         ApproveArgs, CheckArgs, CompileArgs, ConsentsAction, ConsentsArgs, ControlArgs, ExpelArgs, ExplainArgs,
-        GuestsAction, GuestsArgs, ObjectionsAction, ObjectionsArgs, RollbackArgs,
+        GuestsAction, GuestsArgs, JoinArgs, ObjectionsAction, ObjectionsArgs, RollbackArgs,
     },
     config::{self, ConfigError},
     control::{self, ControlError, Request},
@@ -310,6 +311,17 @@ pub fn reload(args: &ControlArgs) -> Result<(), Failure> {
 pub fn rollback(args: &RollbackArgs) -> Result<(), Failure> {
     let generation: u64 = control::ask(&args.control, &Request::Rollback { generation: args.generation })?;
     print(&format!("generation {generation} is in force, until `sheshi reload`"))
+}
+
+/// `sheshi join`.
+pub fn join(args: &JoinArgs) -> Result<(), Failure> {
+    let city: CityStatus = control::ask(&args.control, &Request::Join { code: args.code.clone() })?;
+    let next = match city.state.as_str() {
+        "pending" => "an operator compares the fingerprint on the dashboard's page Fleet, and approves",
+        "approved" => "nothing is left to do",
+        _ => "the dashboard's page Fleet says why",
+    };
+    print(&format!("{}: {}\nfingerprint {}\nnext: {next}", city.dashboard, city.state, city.fingerprint))
 }
 
 /// `sheshi approve`.

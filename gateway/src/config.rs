@@ -55,6 +55,8 @@ pub struct Config {
     pub guard: PathBuf,
     /// The control socket.
     pub control: PathBuf,
+    /// The city's dashboard, if there is one.
+    pub city: Option<City>,
     /// Where figures for Prometheus are served, if anywhere.
     pub metrics: Option<SocketAddr>,
     /// What is recorded of the gateway's own measurements, if anything.
@@ -101,6 +103,32 @@ impl std::str::FromStr for Ipv6Choice {
             "off" => Ok(Self::Off),
             _ => Err(()),
         }
+    }
+}
+
+/// The city's dashboard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct City {
+    /// Its host name or address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// A file with the authorities (PEM) whose word counts on who it is; those of the system unless given.
+    pub authorities: Option<PathBuf>,
+}
+
+impl City {
+    /// Host and port as a request names them.
+    pub fn authority(&self) -> String {
+        match self.port {
+            443 => self.host.clone(),
+            port => format!("{}:{port}", self.host),
+        }
+    }
+
+    /// Its address as people write it.
+    pub fn url(&self) -> String {
+        format!("https://{}", self.authority())
     }
 }
 
@@ -174,6 +202,7 @@ fn whole(top: &mut Section<'_, '_>, folder: &Path) -> Option<Config> {
     let control = top.section("control", socket).flatten().unwrap_or_else(|| DEFAULT_CONTROL.into());
     let metrics = top.section("metrics", metrics).flatten();
     let evidence = top.section("evidence", |section| evidence(section, &site, folder));
+    let city = top.section("city", |section| city(section, folder)).flatten();
     if !top.has("portal") {
         top.missing("portal", "write a section [portal] with name, organisation and contact");
     }
@@ -198,6 +227,7 @@ fn whole(top: &mut Section<'_, '_>, folder: &Path) -> Option<Config> {
         portal_tls,
         guard,
         control,
+        city,
         metrics,
         evidence,
     })
@@ -361,6 +391,27 @@ fn evidence(section: &mut Section<'_, '_>, site: &str, folder: &Path) -> crate::
         lab: section.flag("lab").is_some_and(|field| field.value),
         keep_days: number(section, "keep_days", 32..=4_000).unwrap_or(400),
         time_stamps,
+    }
+}
+
+/// Never without TLS: what the gateway says is signed, yet what it hears is not.
+fn city(section: &mut Section<'_, '_>, folder: &Path) -> Option<City> {
+    let want = "want an address such as \"https://wifi.tirana.example\", without a path";
+    let authorities = section.text("authorities").map(|field| folder.join(field.value));
+    let field = section.required_text("dashboard", want)?;
+    let parts = field.value.strip_prefix("https://").and_then(|rest| {
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let (host, port) = rest.rsplit_once(':').map_or((rest, Ok(443)), |(host, port)| (host, port.parse()));
+        let readable = |byte: u8| byte.is_ascii_alphanumeric() || b".-".contains(&byte);
+        let good = !host.is_empty() && host.bytes().all(readable);
+        Some((host.to_ascii_lowercase(), port.ok().filter(|port| good && *port > 0)?))
+    });
+    match parts {
+        Some((host, port)) => Some(City { host, port, authorities }),
+        None => {
+            section.note(field.problem(format!("{:?} is none", field.value), want));
+            None
+        }
     }
 }
 

@@ -43,6 +43,11 @@ pub enum Request {
         /// What who objected reads.
         answer: String,
     },
+    /// Join the city's dashboard.
+    Join {
+        /// The code that an operator made.
+        code: String,
+    },
     /// Let the held edition of a list go live, and read all anew.
     Approve {
         /// Which list.
@@ -112,6 +117,7 @@ pub fn ask<T: DeserializeOwned>(path: &Path, request: &Request) -> Result<T, Con
         UnixStream::connect(path).map_err(|source| ControlError::NotRunning { path: path.into(), source })?;
     // Compiling millions of names takes its time; everything else answers at once.
     stream.set_read_timeout(Some(Duration::from_secs(match request {
+        Request::Join { .. } => 60,
         Request::Reload | Request::Approve { .. } | Request::Report { .. } | Request::Rollback { .. } => 300,
         _ => 10,
     })))?;

@@ -12,8 +12,9 @@ use std::{
 use arc_swap::ArcSwap;
 use sheshi_captive_portal::{Portal, SystemClock};
 use sheshi_firewall::{Guard, Ipv6Mode};
-use sheshi_lists::{ListState, ListStatus};
+use sheshi_lists::{ListState, ListStatus, LookUp};
 use sheshi_policy::{Compiled, Directory, Mac, Moment};
+use sheshi_protocol::client::ClientError;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -21,6 +22,7 @@ use tokio::{
 };
 
 use crate::{
+    city::{self, City, CityError},
     commands::{Failure, failed, print},
     config::{self, Config},
     control::{self, Reply, Request},
@@ -91,6 +93,8 @@ struct Gateway {
     config: Config,
     began: Instant,
     generations: Generations,
+    /// The city's dashboard, when the configuration names one.
+    city: Option<City>,
     network: Network,
     guard: Guard,
     /// The policy in force; one that allows nothing stands in while `in_force` is false.
@@ -98,7 +102,7 @@ struct Gateway {
     in_force: Mutex<bool>,
     plan: watch::Sender<Plan>,
     portal: Portal,
-    resolver: sheshi_resolver::Handle,
+    resolver: Arc<sheshi_resolver::Handle>,
     /// Troubles found by looking, by who found them; a finder replaces its own.
     found: Mutex<std::collections::BTreeMap<&'static str, Trouble>>,
     /// Who passes for us on the guest side.
@@ -161,9 +165,12 @@ async fn serve(config: Config) -> Result<(), Failure> {
 
     let evidence = config.evidence.as_ref().map(|settings| EvidenceLog::open(&config, settings));
     let evidence = evidence.transpose()?.map(Arc::new);
+    let resolver = Arc::new(resolver);
+    let city = config.city.clone().map(|settings| City::open(&config, settings, look_up(&resolver)));
     let gateway = Arc::new(Gateway {
         evidence,
         began: Instant::now(),
+        city: city.transpose().map_err(failed)?,
         generations,
         network,
         guard,
@@ -309,6 +316,12 @@ impl Gateway {
                 tracing::error!("the control socket {} is off: {error}", path.display());
             }
         });
+        let gateway = Arc::clone(&self);
+        let city = tokio::spawn(async move {
+            if let Some(city) = &gateway.city {
+                gateway.call(city).await;
+            }
+        });
         if refresh {
             // What was in force is; whether the sources say something newer is looked at now.
             let gateway = Arc::clone(&self);
@@ -351,6 +364,7 @@ impl Gateway {
         };
         control.abort();
         fetching.abort();
+        city.abort();
         let _ = std::fs::remove_file(&self.config.control);
         drop(stop);
         drop(stopped);
@@ -488,13 +502,8 @@ impl Gateway {
 
     /// Keeps lists by URL up to date for as long as it is polled.
     async fn subscribe(self: Arc<Self>) {
-        let gateway = Arc::clone(&self);
-        let look_up: sheshi_lists::LookUp = Arc::new(move |name: String| {
-            let gateway = Arc::clone(&gateway);
-            Box::pin(async move { gateway.resolver.look_up(&name).await.map_err(|error| error.to_string()) })
-        });
         let keeper = self.generations.keeper();
-        let fetcher = subscriptions::fetcher(keeper.clone(), look_up);
+        let fetcher = subscriptions::fetcher(keeper.clone(), look_up(&self.resolver));
         let told = subscriptions::teller();
         let mut at_once = false;
         loop {
@@ -624,6 +633,18 @@ impl Gateway {
         })
     }
 
+    /// Calls the city once a minute, for as long as we run.
+    async fn call(&self, city: &City) {
+        let mut minute = tokio::time::interval(city::EVERY);
+        minute.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            minute.tick().await;
+            let report = city::report(&self.status().await);
+            let outcome = city.round(&report).await;
+            self.find("city", city.trouble(outcome.as_ref().err()));
+        }
+    }
+
     fn leases(&self) -> (u32, u32) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let text = std::fs::read_to_string(self.config.run.join("leases")).unwrap_or_default();
@@ -671,6 +692,17 @@ impl Gateway {
                     Err(error) => Reply::Failed(error.to_string()),
                 }
             }
+            Request::Join { code } => match &self.city {
+                None => Reply::Refused(CityError::NoCity.to_string()),
+                Some(city) => match city.claim(&code).await {
+                    Ok(status) => {
+                        self.find("city", city.trouble(None));
+                        done(status)
+                    }
+                    Err(error @ CityError::Asked(ClientError::Refused { .. })) => Reply::Refused(error.to_string()),
+                    Err(error) => Reply::Failed(error.to_string()),
+                },
+            },
             Request::Reload | Request::Approve { .. } | Request::Rollback { .. } => match match &request {
                 Request::Approve { list } => self.approve(list).await,
                 Request::Rollback { generation } => self.roll_back(*generation).await,
@@ -736,6 +768,7 @@ impl Gateway {
                 digest: crate::commands::hex(&policy.digest()),
                 lists: policy.lists().iter().map(list).collect(),
             }),
+            city: self.city.as_ref().map(City::status),
             network: NetworkStatus {
                 addresses: plan.addresses,
                 ipv6: match plan.rules.ipv6 {
@@ -751,6 +784,15 @@ impl Gateway {
             dns: serde_json::to_value(self.resolver.stats()).unwrap_or_default(),
         }
     }
+}
+
+/// Looks names up for the gateway itself: at its upstreams, and not through the guests' filter.
+fn look_up(resolver: &Arc<sheshi_resolver::Handle>) -> LookUp {
+    let resolver = Arc::clone(resolver);
+    Arc::new(move |name: String| {
+        let resolver = Arc::clone(&resolver);
+        Box::pin(async move { resolver.look_up(&name).await.map_err(|error| error.to_string()) })
+    })
 }
 
 /// A listener on one of our addresses on the guest side.

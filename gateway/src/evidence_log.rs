@@ -114,7 +114,7 @@ impl EvidenceLog {
         let log_folder = folder.join("log");
         std::fs::create_dir_all(&folder)
             .map_err(|error| EvidenceError::File { path: folder.clone(), what: format!("cannot be made: {error}") })?;
-        let key = own_key(&folder)?;
+        let key = own_key(&config.state)?;
         let people = settings.people.iter().map(|path| PublicKey::load(path)).collect::<Result<_, _>>()?;
         let software = env!("CARGO_PKG_VERSION");
         let (boot, mono, time) = (boot()?, mono()?, wall());
@@ -286,8 +286,11 @@ pub fn profile(name: &str) -> Result<Profile, EvidenceError> {
     Profile::parse(&text, Catalogue::builtin()).map_err(|problems| wrong(problems.to_string()))
 }
 
-/// The one key of this gateway, made on the device; beside it the public half for the certification paper.
-fn own_key(folder: &Path) -> Result<SecretKey, EvidenceError> {
+/// The one key of this gateway, made on the device, kept below its state; beside it the public half for the certification paper.
+pub fn own_key(state: &Path) -> Result<SecretKey, EvidenceError> {
+    let folder = folder(state);
+    std::fs::create_dir_all(&folder)
+        .map_err(|error| EvidenceError::File { path: folder.clone(), what: format!("cannot be made: {error}") })?;
     let path = folder.join("gateway.key");
     if !path.exists() {
         let wrong = |what: String| EvidenceError::File { path: path.clone(), what };

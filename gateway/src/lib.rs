@@ -2,9 +2,10 @@
 //!
 //! [`cli`] says what can be asked for, [`commands`] holds what ends by itself and [`daemon`] what runs: it reads the
 //! [`config`], follows the [`network`], makes the [`plan`] of the firewall, keeps compiled policies in [`generations`] and
-//! lists by URL up to date ([`subscriptions`]), and starts the rooms. What is measured is kept in [`evidence_log`], [`report`]
+//! lists by URL up to date ([`subscriptions`]), and starts the rooms; [`city`] calls the dashboard. What is measured is kept in [`evidence_log`], [`report`]
 //! hands it out. [`control`] is the socket between the two. [`doctor`] looks at everything from outside.
 
+pub mod city;
 pub mod cli;
 pub mod commands;
 pub mod config;

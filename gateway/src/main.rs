@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         Command::Expel(args) => commands::expel(&args),
         Command::Objections(args) => commands::objections(&args),
         Command::Reload(args) => commands::reload(&args),
+        Command::Join(args) => commands::join(&args),
         Command::Approve(args) => commands::approve(&args),
         Command::Report(args) => report::run(&args),
         Command::Rollback(args) => commands::rollback(&args),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sheshi_firewall::Health;
 use sheshi_policy::Mac;
 
-use crate::plan::Trouble;
+use crate::{city::CityStatus, plan::Trouble};
 
 /// How a running gateway is.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -24,6 +24,9 @@ pub struct Status {
     pub troubles: Vec<Trouble>,
     /// The policy in force.
     pub policy: Option<PolicyStatus>,
+    /// The city's dashboard, when the configuration names one.
+    #[serde(default)]
+    pub city: Option<CityStatus>,
     /// The network.
     pub network: NetworkStatus,
     /// The firewall, when the guard answers.
@@ -155,6 +158,10 @@ impl fmt::Display for Status {
                     }
                 }
             }
+        }
+        if let Some(city) = &self.city {
+            let heard = city.heard.map_or("not heard yet".to_owned(), |ago| format!("heard {} ago", span(ago)));
+            writeln!(f, "city      {}: {}, {heard}; key {:.19}…", city.dashboard, city.state, city.fingerprint)?;
         }
         let addresses: Vec<_> = self.network.addresses.iter().map(ToString::to_string).collect();
         let (used, size) = self.network.leases;

@@ -48,22 +48,22 @@ pub struct Sent {
     pub bytes: Vec<u8>,
 }
 
-/// A gateway that speaks to a dashboard. Requests go one after the other: each has the next sequence.
-pub struct Gateway {
+/// The calling end of one gateway. Requests go one after the other: each has the next sequence.
+pub struct Caller {
     key: SecretKey,
     boot: String,
     sequence: u64,
     host: String,
 }
 
-impl std::fmt::Debug for Gateway {
+impl std::fmt::Debug for Caller {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Gateway").field("key", &self.public_key()).finish_non_exhaustive()
+        f.debug_struct("Caller").field("key", &self.public_key()).finish_non_exhaustive()
     }
 }
 
-impl Gateway {
-    /// A gateway with its key. `sequence` is the last one it used, which it must remember over
+impl Caller {
+    /// The calling end with its key. `sequence` is the last one it used, which it must remember over
     /// a reboot; `boot` is drawn anew at each boot; `host` is the dashboard's name and port.
     pub fn new(key: SecretKey, boot: [u8; 16], sequence: u64, host: &str) -> Self {
         Self { key, boot: hex::encode(boot), sequence, host: host.to_owned() }

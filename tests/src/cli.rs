@@ -14,7 +14,7 @@ use nix::{
 };
 
 use crate::{
-    enter,
+    config, enter,
     error::{Doing, LabError},
     inside, internet,
     lab::{self, Lab},
@@ -56,6 +56,9 @@ enum Action {
         /// Without a user namespace; needs root. Each process of the gateway then has an account of its own.
         #[arg(long)]
         root: bool,
+        /// The Unix socket of a dashboard (sheshi-dashboard serve --socket), for the gateway to join.
+        #[arg(long, value_name = "SOCKET")]
+        dashboard: Option<PathBuf>,
         /// Leave the lab's folder (logs, state) when it ends.
         #[arg(long)]
         keep: bool,
@@ -120,7 +123,7 @@ fn default_folder() -> PathBuf {
 
 fn run(command: Action, folder: &Path) -> Result<i32, LabError> {
     match command {
-        Action::Up { lists, policy, ipv6, guests, naive, root, keep } => {
+        Action::Up { lists, policy, ipv6, guests, naive, root, dashboard, keep } => {
             let options = Options {
                 gateway: if naive { GatewayKind::Naive } else { GatewayKind::Sheshi },
                 ipv6: match ipv6 {
@@ -132,6 +135,7 @@ fn run(command: Action, folder: &Path) -> Result<i32, LabError> {
                 guests,
                 lists,
                 policy,
+                dashboard,
                 keep,
                 ..Options::default()
             };
@@ -158,7 +162,7 @@ fn up(folder: &Path, options: Options) -> Result<(), LabError> {
         signals.add(signal);
     }
     signals.thread_block().doing(|| "taking over Ctrl-C".into())?;
-    let naive = options.gateway == GatewayKind::Naive;
+    let (naive, city) = (options.gateway == GatewayKind::Naive, options.dashboard.is_some());
     let guests = options.guests;
     eprintln!("starting the lab …");
     let mut lab = Lab::start_in(folder.into(), options)?;
@@ -166,7 +170,7 @@ fn up(folder: &Path, options: Options) -> Result<(), LabError> {
         lab.guest(&format!("guest{number}")).join().map_err(|problem| lab.explain(problem))?;
     }
     status(folder, false)?;
-    println!("{}", what_next(folder, naive));
+    println!("{}", what_next(folder, naive, city));
     // Other children end too; only the lab's own end is ours.
     while signals.wait().doing(|| "waiting for Ctrl-C".into())? == Signal::SIGCHLD && !lab.has_ended() {}
     eprintln!("\nending the lab …");
@@ -210,7 +214,7 @@ fn status(folder: &Path, json: bool) -> Result<(), LabError> {
     Ok(())
 }
 
-fn what_next(folder: &Path, naive: bool) -> String {
+fn what_next(folder: &Path, naive: bool, city: bool) -> String {
     let program = env::args().next().unwrap_or_else(|| "sheshi-lab".into());
     let option = if folder == default_folder() { String::new() } else { format!(" --lab {}", folder.display()) };
     let step = |who: &str, what: &str| format!("  {program} exec{option} {who} -- {what}\n");
@@ -222,6 +226,15 @@ fn what_next(folder: &Path, naive: bool) -> String {
         text += &step("guest1", "curl -v http://news.example.org/        # a stranger is led to the portal");
         text += &step("guest1", "dig pornhub.com                          # and resolves nothing but that");
         text += &step("guest1", "chromium --no-sandbox http://news.example.org/   # accept with a browser");
+        if city {
+            text += &step(
+                "gateway",
+                &format!(
+                    "sheshi join CODE --control {}   # CODE: from the dashboard's page Fleet",
+                    config::control_socket(folder).display()
+                ),
+            );
+        }
         text += &step("gateway", "nft list ruleset");
         text += &step("internet", "tcpdump -ni isp                         # what gets out");
     }

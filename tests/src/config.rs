@@ -28,6 +28,8 @@ struct Config {
     evidence: Evidence,
     guard: Socket,
     control: Socket,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    city: Option<City>,
 }
 
 #[derive(Serialize)]
@@ -58,6 +60,12 @@ struct Evidence {
     network: &'static str,
     network_name: &'static str,
     lab: bool,
+}
+
+#[derive(Serialize)]
+struct City {
+    dashboard: String,
+    authorities: PathBuf,
 }
 
 #[derive(Serialize)]
@@ -117,6 +125,10 @@ pub(crate) fn write(folder: &Path, options: &Options) -> Result<(), LabError> {
         evidence: Evidence { gateway: "lab", site: "LAB", network: "guests", network_name: "Lab Free", lab: true },
         guard: Socket { socket: run.join("guard.sock") },
         control: Socket { socket: control_socket(folder) },
+        city: options.dashboard.as_ref().map(|_| City {
+            dashboard: format!("https://{}", plan::DASHBOARD),
+            authorities: folder.join("internet/ca.pem"),
+        }),
         state: state.clone(),
         run: run.clone(),
     };
@@ -124,6 +136,11 @@ pub(crate) fn write(folder: &Path, options: &Options) -> Result<(), LabError> {
     let text = format!("{text}\n{}", options.settings);
     fs::write(path(folder), text).doing(|| format!("writing {}", path(folder).display()))?;
     write_policy(folder, options)?;
+    if let Some(socket) = &options.dashboard {
+        let link = folder.join("internet/dashboard.sock");
+        let socket = socket.canonicalize().doing(|| format!("finding the dashboard's socket {}", socket.display()))?;
+        std::os::unix::fs::symlink(socket, &link).doing(|| format!("linking {}", link.display()))?;
+    }
     if options.isolation == Isolation::Root {
         give_away(folder, &[state, run, folder.join("portal.key")])?;
     }

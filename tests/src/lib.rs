@@ -31,6 +31,7 @@ pub use config::{control_socket, path as config_path, policy_path};
 pub use control::{ProcessStatus, Status};
 pub use error::LabError;
 pub use guest::{BYPASS_PAGE, Guest, Lease, REAL_PAGE};
+pub use inside::processes::own_program;
 pub use lab::{Lab, down, status};
 pub use nix::sys::signal::Signal;
 pub use options::{GatewayKind, Ipv6, Isolation, Options};

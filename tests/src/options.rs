@@ -57,6 +57,8 @@ pub struct Options {
     pub session: String,
     /// More sections of the gateway's configuration, as an admin would write them.
     pub settings: String,
+    /// The Unix socket of a dashboard, which stands on the lab's internet under its name then.
+    pub dashboard: Option<PathBuf>,
     /// Whether the lab's folder (logs, state) stays when the lab ends.
     pub keep: bool,
 }
@@ -72,6 +74,7 @@ impl Default for Options {
             policy: None,
             session: "8h".into(),
             settings: String::new(),
+            dashboard: None,
             keep: false,
         }
     }

@@ -54,6 +54,8 @@ pub const FOREIGN_V6: [Ipv6Addr; 3] = [
     Ipv6Addr::new(0x2620, 0xfe, 0, 0, 0, 0, 0, 9),
 ];
 
+/// The name of the city's dashboard, where a lab has one.
+pub const DASHBOARD: &str = "dashboard.tirana.example";
 /// The portal's name.
 pub const PORTAL: &str = "portal.sheshi.example";
 /// What the site is called where guests read it.

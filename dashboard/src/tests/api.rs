@@ -6,7 +6,7 @@ use super::harness::{Browser, House, POLICY, Page, report};
 use sheshi_evidence::sign::SecretKey;
 
 use crate::{Role, store::State};
-use sheshi_protocol::client::Gateway;
+use sheshi_protocol::client::Caller;
 use sheshi_protocol::message::{PolicyInForce, Trouble};
 
 const HOST: &str = "127.0.0.1:8080";
@@ -27,7 +27,7 @@ async fn gateway_is_let_in_only_when_somebody_approves_its_fingerprint() {
     let house = House::new();
     let mut ana = house.owner().await;
     publish(&mut ana).await;
-    let mut gateway = Gateway::new(SecretKey::new([1; 32]), [1; 16], 0, HOST);
+    let mut gateway = Caller::new(SecretKey::new([1; 32]), [1; 16], 0, HOST);
     let page = house.claim(&mut ana, &mut gateway, "Sheshi Skënderbej").await;
     assert_eq!((page.status, page.text.contains("\"pending\"")), (StatusCode::OK, true), "{}", page.text);
 
@@ -54,8 +54,8 @@ async fn claim_code_is_good_once_for_one_hour_and_a_second_key_alarms() {
     let house = House::new();
     let mut ana = house.owner().await;
     let code = ana.post("/fleet/join", &[]).await.between("<p class=\"secret\">", "</p>").to_owned();
-    let mut first = Gateway::new(SecretKey::new([1; 32]), [1; 16], 0, HOST);
-    let mut second = Gateway::new(SecretKey::new([2; 32]), [2; 16], 0, HOST);
+    let mut first = Caller::new(SecretKey::new([1; 32]), [1; 16], 0, HOST);
+    let mut second = Caller::new(SecretKey::new([2; 32]), [2; 16], 0, HOST);
     assert_eq!(house.claim_with(&mut first, "A", "0000-0000-0000-0000").await.status, StatusCode::FORBIDDEN);
     assert_eq!(house.claim_with(&mut first, "A", &code).await.status, StatusCode::OK);
     // The answer was lost: asking again with the same key is no second use.
@@ -76,8 +76,8 @@ async fn claim_must_be_signed_by_the_key_it_claims() {
     let house = House::new();
     let mut ana = house.owner().await;
     let code = ana.post("/fleet/join", &[]).await.between("<p class=\"secret\">", "</p>").to_owned();
-    let mut gateway = Gateway::new(SecretKey::new([1; 32]), [1; 16], 0, HOST);
-    let other = Gateway::new(SecretKey::new([2; 32]), [2; 16], 0, HOST).public_key();
+    let mut gateway = Caller::new(SecretKey::new([1; 32]), [1; 16], 0, HOST);
+    let other = Caller::new(SecretKey::new([2; 32]), [2; 16], 0, HOST).public_key();
     let body = serde_json::json!({ "key": other, "site": "A", "code": code }).to_string();
     let page = house.signed(gateway.request("POST", "/api/v1/gateways/claim", body.into_bytes())).await;
     assert_eq!(page.status, StatusCode::UNPROCESSABLE_ENTITY);
@@ -121,21 +121,21 @@ async fn clone_is_found_whichever_of_the_two_speaks_first() {
     for _ in 0..3 {
         assert_eq!(house.report(&mut original, &report("A")).await.status, StatusCode::NO_CONTENT);
     }
-    let mut copy = Gateway::new(SecretKey::new([1; 32]), [9; 16], saved, HOST);
+    let mut copy = Caller::new(SecretKey::new([1; 32]), [9; 16], saved, HOST);
     assert_eq!(error(&house.report(&mut copy, &report("A")).await), "quarantined");
 
     // The copy has run ahead of the original, which speaks again in a boot that had ended.
     let mut original = house.gateway(&mut ana, 2, "B").await;
     assert_eq!(house.report(&mut original, &report("B")).await.status, StatusCode::NO_CONTENT);
-    let mut copy = Gateway::new(SecretKey::new([2; 32]), [9; 16], 1000, HOST);
+    let mut copy = Caller::new(SecretKey::new([2; 32]), [9; 16], 1000, HOST);
     assert_eq!(house.report(&mut copy, &report("B")).await.status, StatusCode::NO_CONTENT);
-    let mut original = Gateway::new(SecretKey::new([2; 32]), [2; 16], 2000, HOST);
+    let mut original = Caller::new(SecretKey::new([2; 32]), [2; 16], 2000, HOST);
     assert_eq!(error(&house.report(&mut original, &report("B")).await), "quarantined");
 
     // An honest reboot goes on from the sequence that was saved.
     let mut honest = house.gateway(&mut ana, 3, "C").await;
     house.report(&mut honest, &report("C")).await;
-    let mut rebooted = Gateway::new(SecretKey::new([3; 32]), [8; 16], honest.sequence(), HOST);
+    let mut rebooted = Caller::new(SecretKey::new([3; 32]), [8; 16], honest.sequence(), HOST);
     assert_eq!(house.report(&mut rebooted, &report("C")).await.status, StatusCode::NO_CONTENT);
 }
 
@@ -144,7 +144,7 @@ async fn quarantined_gateway_can_only_be_revoked_and_joins_anew_with_a_new_key()
     let house = House::new();
     let mut ana = house.owner().await;
     let gateway = house.gateway(&mut ana, 1, "Sheshi").await;
-    let mut copy = Gateway::new(SecretKey::new([1; 32]), [9; 16], 0, HOST);
+    let mut copy = Caller::new(SecretKey::new([1; 32]), [9; 16], 0, HOST);
     house.report(&mut copy, &report("Sheshi")).await;
     let key = gateway.public_key();
     let approve = [("to", "approve"), ("state", "quarantined"), ("key", &*key)];
@@ -152,7 +152,7 @@ async fn quarantined_gateway_can_only_be_revoked_and_joins_anew_with_a_new_key()
     let revoke = [("to", "revoke"), ("state", "quarantined"), ("key", &*key)];
     assert_eq!(ana.post("/site/1/decide", &revoke).await.status, StatusCode::SEE_OTHER);
     assert_eq!(error(&house.report(&mut copy, &report("Sheshi")).await), "revoked");
-    let mut known = Gateway::new(SecretKey::new([1; 32]), [10; 16], 5000, HOST);
+    let mut known = Caller::new(SecretKey::new([1; 32]), [10; 16], 5000, HOST);
     assert_eq!(house.claim(&mut ana, &mut known, "Sheshi").await.status, StatusCode::FORBIDDEN, "the old key joined");
     house.gateway(&mut ana, 4, "Sheshi").await;
 }
@@ -163,13 +163,13 @@ async fn signature_of_somebody_else_changes_nothing() {
     let mut ana = house.owner().await;
     let mut gateway = house.gateway(&mut ana, 1, "Sheshi").await;
     let mut request = gateway.request("POST", "/api/v1/report", serde_json::to_vec(&report("Sheshi")).unwrap());
-    let other = Gateway::new(SecretKey::new([2; 32]), [2; 16], 0, HOST).request("GET", "/", vec![]);
+    let other = Caller::new(SecretKey::new([2; 32]), [2; 16], 0, HOST).request("GET", "/", vec![]);
     for name in ["sheshi-signature", "sheshi-key"] {
         let mut forged = request.clone();
         forged.headers_mut().insert(name, other.headers()[name].clone());
         assert_eq!(error(&house.signed(forged).await), "signature");
     }
-    let mut unknown = Gateway::new(SecretKey::new([5; 32]), [5; 16], 0, HOST);
+    let mut unknown = Caller::new(SecretKey::new([5; 32]), [5; 16], 0, HOST);
     assert_eq!(error(&house.report(&mut unknown, &report("Sheshi")).await), "unknown");
     request.headers_mut().remove("sheshi-boot");
     assert_eq!(error(&house.signed(request).await), "signature");
@@ -183,7 +183,7 @@ async fn policy_is_fetched_once_and_again_only_when_it_has_changed() {
     let house = House::new();
     let mut ana = house.owner().await;
     let mut gateway = house.gateway(&mut ana, 1, "Sheshi").await;
-    let fetch = |gateway: &mut Gateway, tag: Option<&str>| {
+    let fetch = |gateway: &mut Caller, tag: Option<&str>| {
         let mut request = gateway.request("GET", "/api/v1/policy", vec![]);
         if let Some(tag) = tag {
             request.headers_mut().insert(header::IF_NONE_MATCH, tag.parse().unwrap());

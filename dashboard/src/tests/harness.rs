@@ -17,7 +17,7 @@ use jiff::tz::TimeZone;
 use sheshi_evidence::sign::SecretKey;
 
 use crate::{Dashboard, Role, Settings, app::App, guard, routes, view};
-use sheshi_protocol::client::Gateway;
+use sheshi_protocol::client::Caller;
 use sheshi_protocol::message::Report;
 
 pub(super) const PASSWORD: &str = "katër mollë të kuqe";
@@ -131,8 +131,8 @@ impl House {
     }
 
     /// A gateway with this key that has been let in.
-    pub(super) async fn gateway(&self, owner: &mut Browser<'_>, key: u8, site: &str) -> Gateway {
-        let mut gateway = Gateway::new(SecretKey::new([key; 32]), [key; 16], 0, "127.0.0.1:8080");
+    pub(super) async fn gateway(&self, owner: &mut Browser<'_>, key: u8, site: &str) -> Caller {
+        let mut gateway = Caller::new(SecretKey::new([key; 32]), [key; 16], 0, "127.0.0.1:8080");
         let page = self.claim(owner, &mut gateway, site).await;
         assert_eq!(page.status, StatusCode::OK, "{}", page.text);
         let id = self.app().store.gateways().await.unwrap().iter().map(|row| row.id).max().unwrap();
@@ -143,17 +143,17 @@ impl House {
     }
 
     /// A claim with a new code.
-    pub(super) async fn claim(&self, owner: &mut Browser<'_>, gateway: &mut Gateway, site: &str) -> Page {
+    pub(super) async fn claim(&self, owner: &mut Browser<'_>, gateway: &mut Caller, site: &str) -> Page {
         let code = owner.post("/fleet/join", &[]).await.between("<p class=\"secret\">", "</p>").to_owned();
         self.claim_with(gateway, site, &code).await
     }
 
-    pub(super) async fn claim_with(&self, gateway: &mut Gateway, site: &str, code: &str) -> Page {
+    pub(super) async fn claim_with(&self, gateway: &mut Caller, site: &str, code: &str) -> Page {
         let body = serde_json::json!({ "key": gateway.public_key(), "site": site, "code": code });
         self.signed(gateway.request("POST", "/api/v1/gateways/claim", body.to_string().into_bytes())).await
     }
 
-    pub(super) async fn report(&self, gateway: &mut Gateway, report: &Report) -> Page {
+    pub(super) async fn report(&self, gateway: &mut Caller, report: &Report) -> Page {
         self.signed(gateway.request("POST", "/api/v1/report", serde_json::to_vec(report).unwrap())).await
     }
 }

@@ -13,7 +13,7 @@ use super::harness::{Browser, House, POLICY, report};
 use sheshi_evidence::sign::SecretKey;
 
 use crate::Dashboard;
-use sheshi_protocol::client::{ClientError, Gateway};
+use sheshi_protocol::client::{Caller, ClientError};
 
 const PAGES: [&str; 9] = [
     "/fleet",
@@ -116,7 +116,7 @@ async fn listening(dashboard: Dashboard) -> (std::net::SocketAddr, oneshot::Send
     let (stop, stopped) = oneshot::channel::<()>();
     let serving = tokio::spawn(async move {
         dashboard
-            .serve(listener, async {
+            .serve(listener, None, async {
                 let _ = stopped.await;
             })
             .await;
@@ -130,7 +130,7 @@ async fn gateway_claims_reports_and_fetches_over_real_sockets() {
     let mut ana = house.owner().await;
     let (address, stop, serving) = listening(house.dashboard.clone()).await;
     let code = ana.post("/fleet/join", &[]).await.between("<p class=\"secret\">", "</p>").to_owned();
-    let mut gateway = Gateway::new(SecretKey::new([1; 32]), [1; 16], 0, &address.to_string());
+    let mut gateway = Caller::new(SecretKey::new([1; 32]), [1; 16], 0, &address.to_string());
     let connect = async || TcpStream::connect(address).await.unwrap();
     let standing = gateway.claim(connect().await, "Sheshi", &code).await.unwrap();
     assert_eq!((&*standing.state, standing.fingerprint), ("pending", gateway.fingerprint()));

@@ -24,7 +24,7 @@ pub(crate) fn search_path() -> String {
 }
 
 /// Finds a program of our own: in `SHESHI_BIN_DIR` (folders separated by colons), beside this program or one folder up.
-pub(crate) fn own_program(name: &str) -> Result<PathBuf, LabError> {
+pub fn own_program(name: &str) -> Result<PathBuf, LabError> {
     let named = env::var("SHESHI_BIN_DIR").unwrap_or_default();
     let here = env::current_exe().doing(|| "finding the lab's own program".into())?;
     let beside = here.ancestors().skip(1).take(2).map(Path::to_path_buf);

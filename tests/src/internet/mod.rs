@@ -30,7 +30,7 @@ pub(crate) fn run(folder: &Path) -> Result<(), LabError> {
         let resolver = Arc::new(names::Resolver::new(log));
         let acceptor = tls::acceptor(&folder.join("ca.pem"))?;
         resolvers::start(&resolver, &acceptor).await?;
-        web::start(&resolver, &acceptor, &folder.join("lists")).await?;
+        web::start(&resolver, &acceptor, folder).await?;
         echo::start(&plan::ECHO_PORTS).await?;
         let ready = folder.join("ready");
         fs::write(&ready, "").doing(|| format!("writing {}", ready.display()))?;

@@ -52,33 +52,41 @@ const NO_CONTENT: [&str; 2] = ["/generate_204", "/gen_204"];
 /// What the publisher of lists has at first; tests change it.
 const PUBLISHED: &str = "# a list\nlisted.sheshi-lab.example\n";
 
-/// `published` is a folder whose files are at `/lists/` of every host.
-pub(crate) async fn start(resolver: &Arc<Resolver>, acceptor: &TlsAcceptor, published: &Path) -> Result<(), LabError> {
+/// In the folder are `lists/`, whose files are at `/lists/` of every host, and the socket of the dashboard, if there is one.
+pub(crate) async fn start(resolver: &Arc<Resolver>, acceptor: &TlsAcceptor, folder: &Path) -> Result<(), LabError> {
+    let published = folder.join("lists");
     let list = published.join("adult.txt");
-    fs::create_dir_all(published)
+    fs::create_dir_all(&published)
         .and_then(|()| fs::write(&list, PUBLISHED))
         .doing(|| format!("writing {}", list.display()))?;
-    let published: Arc<Path> = published.into();
     for (port, acceptor) in [(80, None), (443, Some(acceptor.clone()))] {
         let at = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
         let listener = TcpListener::bind(at).await.doing(|| format!("listening on {at}/tcp"))?;
-        tokio::spawn(accept(listener, acceptor, resolver.clone(), published.clone()));
+        let site = Site { resolver: resolver.clone(), folder: folder.into() };
+        tokio::spawn(accept(listener, acceptor, site));
     }
     Ok(())
 }
 
-async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, resolver: Arc<Resolver>, published: Arc<Path>) {
+/// What answers.
+#[derive(Clone)]
+struct Site {
+    resolver: Arc<Resolver>,
+    /// What it has to show.
+    folder: Arc<Path>,
+}
+
+async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, site: Site) {
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
         let Ok(local) = stream.local_addr() else { continue };
-        let (acceptor, resolver, local) = (acceptor.clone(), resolver.clone(), local.ip().to_canonical());
-        let published = published.clone();
+        let (acceptor, site, local) = (acceptor.clone(), site.clone(), local.ip().to_canonical());
         tokio::spawn(async move {
             match acceptor {
-                None => serve(stream, resolver, local, published).await,
+                None => serve(stream, site, local).await,
                 Some(acceptor) => {
                     if let Ok(stream) = acceptor.accept(stream).await {
-                        serve(stream, resolver, local, published).await;
+                        serve(stream, site, local).await;
                     }
                 }
             }
@@ -86,41 +94,36 @@ async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, resolver: 
     }
 }
 
-async fn serve(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
-    resolver: Arc<Resolver>,
-    local: IpAddr,
-    published: Arc<Path>,
-) {
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, site: Site, local: IpAddr) {
     let service = service_fn(move |request| {
-        let (resolver, published) = (resolver.clone(), published.clone());
-        async move { Ok::<_, Infallible>(respond(request, &resolver, local, &published).await) }
+        let site = site.clone();
+        async move { Ok::<_, Infallible>(respond(request, &site, local).await) }
     });
     // A client that goes away in the middle is its own affair.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
-async fn respond(
-    request: Request<Incoming>,
-    resolver: &Resolver,
-    local: IpAddr,
-    published: &Path,
-) -> Response<Full<Bytes>> {
+async fn respond(request: Request<Incoming>, site: &Site, local: IpAddr) -> Response<Full<Bytes>> {
     let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned();
     let host =
         host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(host.as_str(), |(host, _)| host);
     let path = request.uri().path().to_owned();
+    if host == plan::DASHBOARD {
+        return relay(request, &site.folder.join("dashboard.sock"))
+            .await
+            .unwrap_or_else(|problem| answer(StatusCode::BAD_GATEWAY, "text/plain", format!("{problem}\n")));
+    }
     if NO_CONTENT.contains(&path.as_str()) {
         return answer(StatusCode::NO_CONTENT, "text/plain", "");
     }
     if let Some(name) = path.strip_prefix("/lists/").filter(|name| !name.contains("..")) {
-        return match fs::read(published.join(name)) {
+        return match fs::read(site.folder.join("lists").join(name)) {
             Ok(list) => answer(StatusCode::OK, "text/plain", list),
             Err(_) => answer(StatusCode::NOT_FOUND, "text/plain", "no such list"),
         };
     }
     if path == "/dns-query" {
-        return over_https(request, resolver, local).await;
+        return over_https(request, &site.resolver, local).await;
     }
     if let Some((_, _, kind, body)) = PROBES.iter().find(|(known, at, ..)| *known == host && *at == path) {
         return answer(StatusCode::OK, kind, *body);
@@ -133,6 +136,21 @@ async fn respond(
          <body><h1 id=\"real\">{what}</h1><p>of {title}, served by {local}</p></body></html>\n"
     );
     answer(StatusCode::OK, "text/html; charset=utf-8", page)
+}
+
+/// What a city's proxy with a certificate does: hands the request on over a Unix socket.
+async fn relay(
+    mut request: Request<Incoming>,
+    socket: &Path,
+) -> Result<Response<Full<Bytes>>, Box<dyn std::error::Error>> {
+    let stream = tokio::net::UnixStream::connect(socket).await?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let driver = tokio::spawn(connection);
+    request.headers_mut().insert(HOST, "localhost".parse()?);
+    let (parts, body) = sender.send_request(request).await?.into_parts();
+    let body = body.collect().await?.to_bytes();
+    driver.abort();
+    Ok(Response::from_parts(parts, Full::new(body)))
 }
 
 /// RFC 8484, POST only: enough for a positive control.
