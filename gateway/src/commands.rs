@@ -158,6 +158,11 @@ pub fn compile(args: &CompileArgs) -> Result<(), Failure> {
     let compiled = Compiled::load(&args.output).map_err(failed)?;
     let entries: u64 = compiled.lists().iter().map(|list| u64::from(list.entries)).sum();
     let refused: u64 = compiled.lists().iter().flat_map(|list| &list.refused).map(|(_, count)| u64::from(*count)).sum();
+    for list in compiled.lists() {
+        for (reason, count) in &list.refused {
+            print(&format!("list {}: {count} lines not taken: {reason}", list.name))?;
+        }
+    }
     print(&format!(
         "{}: {entries} entries of {} lists, {refused} lines not taken, {} bytes, sha256 {}",
         args.output.display(),

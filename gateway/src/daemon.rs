@@ -745,6 +745,7 @@ impl Gateway {
                 edition: list.edition.to_string(),
                 entries: list.entries,
                 refused: list.refused.iter().map(|(_, count)| count).sum(),
+                refused_by: list.refused.iter().map(|(reason, count)| (reason.to_string(), *count)).collect(),
                 held: standing.and_then(|standing| match &standing.state {
                     ListState::Held { reason, .. } => Some(reason.clone()),
                     ListState::Current => None,

@@ -71,6 +71,9 @@ pub struct ListLine {
     pub entries: u32,
     /// How many lines were not taken.
     pub refused: u32,
+    /// The same by reason.
+    #[serde(default)]
+    pub refused_by: Vec<(String, u32)>,
     /// Why a newer edition is held back, when one is.
     pub held: Option<String>,
     /// Why it could not be fetched the last time, when it could not.
@@ -147,6 +150,9 @@ impl fmt::Display for Status {
                         "  list    {:<20} {category:<12} {:>9} entries, {} lines not taken, edition {}",
                         list.name, list.entries, list.refused, list.edition
                     )?;
+                    for (reason, count) in &list.refused_by {
+                        writeln!(f, "          {count:>9} not taken: {reason}")?;
+                    }
                     if list.stale {
                         writeln!(f, "          older than the policy wants")?;
                     }

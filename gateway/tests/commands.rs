@@ -122,6 +122,39 @@ fn compiled_policy_explains_like_its_source_and_a_damaged_one_is_refused() {
 }
 
 #[test]
+fn lines_not_taken_are_counted_by_reason() {
+    let folder = folder();
+    fs::write(folder.path().join("adult.txt"), "bad.example\nworse.example\nthird.example\ncom\n192.0.2.1\n").unwrap();
+    let output = sheshi(folder.path(), &["compile", "--policy", "policy.toml", "--output", "out.policy"]);
+    let told = out(&output);
+    for words in
+        ["list adult: 1 lines not taken: a public suffix", "list adult: 1 lines not taken: an address, not a name"]
+    {
+        assert!(told.contains(words), "{told}{}", err(&output));
+    }
+}
+
+#[test]
+fn policy_signed_on_the_command_line_bears_that_keys_signature() {
+    let folder = folder();
+    let openssl = |args: &[&str]| {
+        let output = Command::new("openssl").args(args).current_dir(folder.path()).output().unwrap();
+        assert!(output.status.success(), "{}", err(&output));
+    };
+    openssl(&["genpkey", "-algorithm", "ed25519", "-out", "city.key"]);
+    openssl(&["pkey", "-in", "city.key", "-pubout", "-out", "city.pub"]);
+    let compile = |key: &str| {
+        sheshi(folder.path(), &["compile", "--policy", "policy.toml", "--sign", key, "--output", "out.policy"])
+    };
+    assert_eq!(code(&compile("city.key")), 0);
+    let public = fs::read_to_string(folder.path().join("city.pub")).unwrap();
+    let compiled = sheshi_policy::Compiled::load(&folder.path().join("out.policy")).unwrap();
+    compiled.check_signature(&public).unwrap();
+    let refused = compile("city.pub");
+    assert_eq!((code(&refused), err(&refused).contains("city.pub")), (2, true), "{}", err(&refused));
+}
+
+#[test]
 fn failed_compile_leaves_the_old_file() {
     let folder = folder();
     let compile = || sheshi(folder.path(), &["compile", "--policy", "policy.toml", "--output", "out.policy"]);

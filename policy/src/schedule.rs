@@ -89,6 +89,8 @@ impl Schedule {
 
 #[cfg(test)]
 mod tests {
+    use proptest::strategy::Strategy as _;
+
     use super::*;
 
     fn holds(windows: &[&str], at: &str) -> bool {
@@ -160,6 +162,40 @@ mod tests {
     }
 
     proptest::proptest! {
+        /// The wall clock by hand: seconds, the offset that holds then, and the days since a Thursday. Zones whose clocks change
+        /// by an hour, by half an hour, in the other half of the year, during a month of fasting, and never.
+        #[test]
+        fn schedule_goes_by_the_wall_clock_through_every_change_of_time(
+            zone in proptest::sample::select(vec![
+                "Europe/Tirane", "America/New_York", "Australia/Lord_Howe", "Africa/Casablanca", "Asia/Kathmandu",
+            ]),
+            days in 0u8..128,
+            from in 0u16..1440,
+            to in 0u16..=1440,
+            // From 2024 to 2030; every tenth within two hours of a change of time in Tirana or New York.
+            seconds in proptest::prop_oneof![
+                9 => 1_704_067_200i64..1_893_456_000,
+                1 => (proptest::sample::select(vec![1_774_746_000i64, 1_792_890_000, 1_772_953_200, 1_793_512_800]), -7200i64..7200)
+                    .prop_map(|(change, near)| change + near),
+            ],
+        ) {
+            let window = Window { days, from, to };
+            let schedule = Schedule { zone: zone.into(), windows: vec![window] };
+            let at = Timestamp::from_second(seconds).unwrap();
+            let offset = jiff::tz::TimeZone::get(zone).unwrap().to_offset(at).seconds();
+            let local = seconds + i64::from(offset);
+            // 1970-01-01 was a Thursday, the fourth day of a week that starts on Monday.
+            let (today, minute) = ((local.div_euclid(86_400) + 3).rem_euclid(7), local.rem_euclid(86_400) / 60);
+            let (from, to) = (i64::from(from), i64::from(to));
+            let is_on = |day: i64| days & 1 << day.rem_euclid(7) != 0;
+            let expected = if from < to {
+                is_on(today) && (from..to).contains(&minute)
+            } else {
+                is_on(today) && minute >= from || is_on(today - 1) && minute < to
+            };
+            proptest::prop_assert_eq!(schedule.holds(at), expected, "{} at {}", zone, at);
+        }
+
         #[test]
         fn window_agrees_with_its_intervals(days in 0u8..128, from in 0u16..1440, to in 0u16..=1440, asked in 0u32..7 * 1440) {
             let window = Window { days, from, to };
