@@ -29,6 +29,7 @@ mod store;
 mod terms;
 mod tls;
 mod tries;
+mod validity;
 mod vouchers;
 mod wanted;
 mod words;

@@ -76,6 +76,8 @@ pub enum Command {
     Join(JoinArgs),
     /// Check uplink, DNS, clock, lists, rules and certificate: one line each, with the fix
     Doctor(DoctorArgs),
+    /// Send router advertisements on the guest side, with the portal's address (needs CAP_NET_RAW only)
+    Advertise(ConfigArgs),
     /// Print the configuration of the DHCP server (dnsmasq) that fits a gateway's configuration
     Dnsmasq(ConfigArgs),
     /// Print shell completions

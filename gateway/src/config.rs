@@ -74,6 +74,8 @@ pub struct Network {
     pub ipv6: Ipv6Choice,
     /// For how long an address is lent.
     pub lease: Duration,
+    /// Whether `sheshi advertise` is the router that guests hear of, instead of dnsmasq.
+    pub advertise: bool,
     /// TCP ports of the gateway itself that stay open towards the uplink, such as 22.
     pub admin: Vec<u16>,
 }
@@ -315,11 +317,17 @@ fn network(section: &mut Section<'_, '_>) -> Network {
         }
     }
     let ipv6 = parsed(section, "ipv6", "\"auto\", \"routed\", \"nat66\" or \"off\"").unwrap_or_default();
+    let advertise = section.parsed("ra", |text| match text {
+        "dnsmasq" => Ok(false),
+        "sheshi" => Ok(true),
+        _ => Err((format!("{text:?} is none"), "want \"dnsmasq\" or \"sheshi\"".to_owned())),
+    });
+    let advertise = advertise.is_some_and(|field| field.value);
     let mut admin = Vec::new();
     for port in section.integers("admin") {
         admin.extend(within(section, port, &(1..=65_535)).map(|port| port as u16));
     }
-    Network { guests, uplink, ipv6, lease: lease(section), admin }
+    Network { guests, uplink, ipv6, lease: lease(section), advertise, admin }
 }
 
 /// Phones change their address with every visit, so leases are short: an hour is long enough not to renew all the time.

@@ -64,15 +64,13 @@ pub fn dnsmasq(path: &Path) -> Result<(), Failure> {
         let seen = see(&config, &network);
         let none = || failed(format!("interface {} has no IPv4 address with room for guests", config.network.guests));
         let guests = seen.guests.as_ref().ok_or_else(none)?;
-        let api = config.portal_tls.map(|port| match port {
-            443 => format!("https://{}/captive-portal/api", config.portal.name),
-            port => format!("https://{}:{port}/captive-portal/api", config.portal.name),
-        });
+        let api = crate::advertise::api(&config);
         let dhcp = dnsmasq::Dhcp {
             interface: &config.network.guests,
             v4: subnet::v4(&guests.addresses).next().ok_or_else(none)?,
             v6: subnet::v6(&guests.addresses).next().filter(|_| config.network.ipv6 != config::Ipv6Choice::Off),
             lease: config.network.lease,
+            advertise: config.network.advertise,
             api: api.as_deref(),
             lease_file: &config.run.join("leases"),
         };

@@ -16,6 +16,8 @@ pub struct Dhcp<'a> {
     pub v6: Option<OnLink<Ipv6Addr>>,
     /// For how long an address is lent.
     pub lease: Duration,
+    /// Whether another process sends the router advertisements; then this one answers DHCPv6 without giving addresses.
+    pub advertise: bool,
     /// The captive-portal API (RFC 8910, option 114). RFC 8908 section 4.1 wants `https`; without a certificate there is none.
     pub api: Option<&'a str>,
     /// Where the leases are kept.
@@ -51,10 +53,17 @@ pub fn render(dhcp: &Dhcp<'_>) -> Option<String> {
         line(format_args!("dhcp-option=114,{api}"));
     }
     if let Some(v6) = dhcp.v6 {
-        line(format_args!("enable-ra"));
-        line(format_args!("dhcp-range=::,constructor:{interface},ra-only,64,600s"));
-        // A gateway that is gone must be forgotten within ten minutes.
-        line(format_args!("ra-param={interface},60,600"));
+        if dhcp.advertise {
+            line(format_args!("dhcp-range=::,constructor:{interface},static,64,600s"));
+            if let Some(api) = dhcp.api {
+                line(format_args!("dhcp-option=option6:103,{api}"));
+            }
+        } else {
+            line(format_args!("enable-ra"));
+            line(format_args!("dhcp-range=::,constructor:{interface},ra-only,64,600s"));
+            // A gateway that is gone must be forgotten within ten minutes.
+            line(format_args!("ra-param={interface},60,600"));
+        }
         line(format_args!("dhcp-option=option6:dns-server,[{}]", v6.address));
     }
     Some(text)
@@ -83,10 +92,16 @@ mod tests {
             v4: OnLink { address: Ipv4Addr::new(10, 77, 0, 1), prefix: 22 },
             v6: Some(OnLink { address: "fd5e:5e:1::1".parse().unwrap(), prefix: 64 }),
             lease: Duration::from_secs(3600),
+            advertise: false,
             api: Some("https://portal.sheshi.example/captive-portal/api"),
             lease_file: Path::new("/run/sheshi/leases"),
         };
         assert_eq!(render(&dhcp).unwrap(), include_str!("../testdata/dnsmasq.conf"));
+        // Where another advertises: no advertisements, and the portal by DHCPv6 (RFC 8910, option 103).
+        let text = render(&Dhcp { advertise: true, ..dhcp }).unwrap();
+        assert!(!text.contains("enable-ra") && !text.contains("ra-param"), "{text}");
+        assert!(text.contains("dhcp-range=::,constructor:guests,static,64,600s\n"), "{text}");
+        assert!(text.contains("dhcp-option=option6:103,https://portal.sheshi.example/captive-portal/api\n"), "{text}");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! lists by URL up to date ([`subscriptions`]), and starts the rooms; [`city`] calls the dashboard. What is measured is kept in [`evidence_log`], [`report`]
 //! hands it out. [`control`] is the socket between the two. [`doctor`] looks at everything from outside.
 
+pub mod advertise;
 pub mod city;
 pub mod cli;
 pub mod commands;

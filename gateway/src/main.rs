@@ -4,6 +4,7 @@ use std::{io::IsTerminal, process::ExitCode};
 
 use clap::{CommandFactory, Parser};
 use sheshi::{
+    advertise,
     cli::{Cli, Command},
     commands::{self, Failure},
     daemon, doctor, report, resolve, vouchers,
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         Command::Report(args) => report::run(&args),
         Command::Rollback(args) => commands::rollback(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Advertise(args) => advertise::run(&args.config),
         Command::Dnsmasq(args) => daemon::dnsmasq(&args.config),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "sheshi", &mut std::io::stdout());
