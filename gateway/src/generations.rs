@@ -252,7 +252,7 @@ impl Generations {
 
     /// Takes over a policy that was compiled elsewhere, unless it is here already: whole, signed as it must be, and newer than all
     /// that have been in force.
-    fn take(&self, path: &Path) -> Result<Option<Compiled>, BuildError> {
+    pub fn take(&self, path: &Path) -> Result<Option<Compiled>, BuildError> {
         // A copy of our own: what is checked must be what is used.
         let offered = self.folder.join("offered.new");
         let copy = || {
