@@ -32,6 +32,9 @@ pub enum Error {
     /// The ruleset contradicts itself; every problem at once, each with its path.
     #[error("the ruleset is refused: {}", .0.join("; "))]
     Refused(Vec<String>),
+    /// A process could not be confined.
+    #[error("confining this process to what it needs: {0}")]
+    Unconfined(String),
     /// The guard understood and could not: the kernel said no, or the request breaks a bound.
     #[error("the guard could not {doing}: {why}")]
     Failed {

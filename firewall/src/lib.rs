@@ -15,6 +15,7 @@ mod network;
 mod promise;
 mod render;
 mod ruleset;
+pub mod sandbox;
 
 pub use client::Guard;
 pub use error::Error;

@@ -25,6 +25,7 @@ use crate::{
     city::{self, City, CityError},
     commands::{Failure, failed, print},
     config::{self, Config},
+    confine,
     control::{self, Reply, Request},
     dnsmasq,
     evidence_log::EvidenceLog,
@@ -51,8 +52,19 @@ const ROUND: Duration = Duration::from_secs(5);
 pub fn run(path: &Path) -> Result<(), Failure> {
     let config = config::load(path)?;
     resolve::raise_open_files();
+    make_folders(&config)?;
+    // Before there are threads: each inherits it.
+    confine::enter(&config).map_err(failed)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(failed)?;
     runtime.block_on(serve(config))
+}
+
+fn make_folders(config: &Config) -> Result<(), Failure> {
+    for folder in [&config.state, &config.run] {
+        std::fs::create_dir_all(folder)
+            .map_err(|error| failed(format!("make the folder {}: {error}", folder.display())))?;
+    }
+    Ok(())
 }
 
 /// `sheshi dnsmasq`.
@@ -116,10 +128,6 @@ struct Gateway {
 }
 
 async fn serve(config: Config) -> Result<(), Failure> {
-    for folder in [&config.state, &config.run] {
-        std::fs::create_dir_all(folder)
-            .map_err(|error| failed(format!("make the folder {}: {error}", folder.display())))?;
-    }
     let generations = Generations::open(&config.state, config.policy_key.clone())?;
     let (network, events) = Network::start(&config.network.guests).await.map_err(failed)?;
     let guard = meet_guard(&config).await;

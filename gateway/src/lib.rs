@@ -10,6 +10,7 @@ pub mod city;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod confine;
 pub mod control;
 pub mod daemon;
 pub mod dns;

@@ -28,7 +28,9 @@ use std::{
 };
 
 use clap::Parser;
+use nftnl::nftnl_sys::libc;
 use nix::sys::signal::{SigSet, Signal};
+use sheshi_firewall::sandbox::{self, Needs};
 
 use crate::{admission::Post, connections::Cutter, hold::Holder, keeper::Keeper};
 
@@ -80,6 +82,7 @@ fn main() -> ExitCode {
 }
 
 fn run(options: Options) -> Result<(), String> {
+    confine(&options).map_err(|error| error.to_string())?;
     let path = options.socket;
     let listener = server::bind(&path).map_err(|error| format!("listening on {}: {error}", path.display()))?;
     // Before there are other threads: they inherit what is blocked, and one of them waits for it.
@@ -101,6 +104,27 @@ fn run(options: Options) -> Result<(), String> {
     tracing::info!(socket = %path.display(), "listening");
     notify::ready();
     server::serve(&listener, &post, &Arc::new(allowed)).map_err(|error| format!("serving {}: {error}", path.display()))
+}
+
+/// Shuts the guard in, and with it every thread and the holder.
+fn confine(options: &Options) -> Result<(), sheshi_firewall::Error> {
+    let folder = |path: &std::path::Path| {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        folder.map_or_else(|| PathBuf::from("."), PathBuf::from)
+    };
+    let mut write = vec![folder(&options.socket), PathBuf::from("/proc/sys/net")];
+    write.extend(options.state.as_deref().map(folder));
+    // The holder is this program once more, with what its loader reads.
+    let mut start: Vec<PathBuf> = ["/lib", "/lib64", "/usr/lib", "/usr/lib64"].map(PathBuf::from).into();
+    start.extend(std::env::current_exe());
+    let read = ["/proc", "/etc/ld.so.cache", "/dev/null"].map(PathBuf::from).into();
+    let needs = Needs { read, write, start, sockets: vec![libc::AF_UNIX, libc::AF_NETLINK] };
+    if !sandbox::enter(&needs)?.files {
+        tracing::warn!(
+            "this kernel has no Landlock (it is older than 5.13, or it is switched off): files are guarded by the unit only"
+        );
+    }
+    Ok(())
 }
 
 /// An orderly end takes the holder along: whoever asks for it may take the tables down.
