@@ -23,6 +23,7 @@ pub struct TspError(&'static str);
 
 type Result<T, E = TspError> = std::result::Result<T, E>;
 
+const BOOLEAN: u8 = 0x01;
 const INTEGER: u8 = 0x02;
 const BIT_STRING: u8 = 0x03;
 const OCTET_STRING: u8 = 0x04;
@@ -256,6 +257,29 @@ fn digest_of(algorithm: &[u8], bytes: &[u8]) -> Result<Vec<u8>> {
         _ => return Err(TspError("its digest is not SHA-256, 384 or 512")),
     };
     Ok(ring::digest::digest(algorithm, bytes).as_ref().to_vec())
+}
+
+/// What is sent to an authority (RFC 3161 section 2.4.1): the SHA-256 of these bytes, and the wish for its certificate. No
+/// nonce: a checkpoint is stamped under its own digest, which no earlier answer can have.
+pub fn query(stamped: &[u8]) -> Vec<u8> {
+    let der = |tag: u8, content: &[u8]| [&[tag, content.len() as u8], content].concat();
+    let algorithm = der(SEQUENCE, &[der(OID, SHA256), vec![5, 0]].concat());
+    let digest = ring::digest::digest(&ring::digest::SHA256, stamped);
+    let imprint = der(SEQUENCE, &[algorithm, der(OCTET_STRING, digest.as_ref())].concat());
+    der(SEQUENCE, &[der(INTEGER, &[1]), imprint, der(BOOLEAN, &[0xff])].concat())
+}
+
+/// Whether a response says that it was granted and holds a token. What the token is worth only [`Authority::verify`] knows.
+pub fn is_granted(response: &[u8]) -> bool {
+    let read = || -> Result<()> {
+        let mut all = Der(response);
+        let mut response = all.inside(SEQUENCE)?;
+        all.end()?;
+        response.exactly(SEQUENCE, &[INTEGER, 1, 0], "the authority did not grant it")?;
+        response.inside(SEQUENCE)?;
+        response.end()
+    };
+    read().is_ok()
 }
 
 impl Authority {

@@ -52,7 +52,7 @@ impl Made {
                 "x509 -req -in tsa.csr -CA root.pem -CAkey root.key -set_serial 7 -out tsa.pem -days 3650 -sha256 -extfile c.cnf -extensions {extensions}"
             ),
         );
-        openssl(at, "ts -query -data checkpoint -sha256 -cert -out q.tsq");
+        fs::write(at.join("q.tsq"), query(b"text")).unwrap();
         openssl(
             at,
             &format!(
@@ -134,4 +134,12 @@ fn certificate_that_is_not_for_time_stamps_is_refused() {
     assert!(trusted(&root, &[fit], &unfit.name).is_ok());
     let name = unfit.name.clone();
     assert!(trusted(&root, &[unfit], &name).is_err());
+}
+
+#[test]
+fn query_is_what_openssl_would_ask_but_for_its_nonce() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("checkpoint"), "text").unwrap();
+    openssl(folder.path(), "ts -query -data checkpoint -sha256 -cert -no_nonce -out q.tsq");
+    assert_eq!(fs::read(folder.path().join("q.tsq")).unwrap(), query(b"text"));
 }

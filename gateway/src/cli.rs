@@ -74,6 +74,18 @@ pub enum Command {
     Rollback(RollbackArgs),
     /// Join the city's dashboard with a code that an operator made there
     Join(JoinArgs),
+    /// Sign what a person has checked, or enter it into a gateway's evidence
+    Attest {
+        /// What to do
+        #[command(subcommand)]
+        action: AttestAction,
+    },
+    /// Test a list with names that only the certifier knows
+    Challenge {
+        /// What to do
+        #[command(subcommand)]
+        action: ChallengeAction,
+    },
     /// Check uplink, DNS, clock, lists, rules and certificate: one line each, with the fix
     Doctor(DoctorArgs),
     /// Send router advertisements on the guest side, with the portal's address (needs CAP_NET_RAW only)
@@ -419,6 +431,99 @@ pub struct JoinArgs {
     /// The running gateway's control socket
     #[arg(long, value_name = "SOCKET", default_value = crate::config::DEFAULT_CONTROL, env = "SHESHI_CONTROL")]
     pub control: PathBuf,
+}
+
+/// `sheshi attest`.
+#[derive(Debug, Subcommand)]
+pub enum AttestAction {
+    /// Sign a statement about one probe of a control; needs no gateway
+    #[command(
+        after_help = "Make a key with: openssl genpkey -algorithm ed25519 -out person.key (umask 077)\n\nExample:\n  sheshi attest sign SH-28 p2 --key person.key --by \"A. Hoxha, RDI\" --text \"Walked the square\" --from 2026-11-23 --to 2027-11-23 -o paper.json"
+    )]
+    Sign(AttestSign),
+    /// Write a signed statement into the gateway's log, when its signer is one of [evidence] people
+    Enter {
+        /// The signed statement
+        #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// The gateway's configuration (TOML)
+        #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG, value_hint = ValueHint::FilePath)]
+        config: PathBuf,
+        /// The running gateway's control socket; that of the configuration unless said
+        #[arg(long, value_name = "SOCKET")]
+        control: Option<PathBuf>,
+    },
+}
+
+/// `sheshi attest sign`.
+#[derive(Debug, Args)]
+pub struct AttestSign {
+    /// The control, such as SH-28
+    pub control: String,
+    /// Its probe, such as p2
+    pub probe: String,
+    /// The person's key: Ed25519, PEM, mode 600
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub key: PathBuf,
+    /// Name and office
+    #[arg(long)]
+    pub by: String,
+    /// What was checked, in the person's words
+    #[arg(long)]
+    pub text: String,
+    /// What was found
+    #[arg(long, value_enum, default_value = "pass")]
+    pub outcome: crate::certifier::Said,
+    /// A count or measure; may be repeated
+    #[arg(long, value_name = "NAME=NUMBER")]
+    pub figure: Vec<String>,
+    /// A document whose digest goes in
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub document: Option<PathBuf>,
+    /// From which day on it counts (UTC)
+    #[arg(long, value_name = "DATE")]
+    pub from: String,
+    /// Until which day, not included (UTC)
+    #[arg(long, value_name = "DATE")]
+    pub to: String,
+    /// A new file for the signed statement
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output: PathBuf,
+}
+
+/// `sheshi challenge`.
+#[derive(Debug, Subcommand)]
+pub enum ChallengeAction {
+    /// Draw one-time names into a new folder; print the commitment to give away beforehand
+    New {
+        /// The zone that the names are under
+        #[arg(long)]
+        zone: String,
+        /// How many names
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        count: u32,
+        /// A new folder, for the certifier alone
+        #[arg(long, short, value_name = "DIR", value_hint = ValueHint::DirPath)]
+        output: PathBuf,
+    },
+    /// Print the keyed hashes of the names: what joins the hashed list, and all that a gateway gets
+    Entries {
+        /// The folder of the challenge
+        #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+        folder: PathBuf,
+        /// The list's key (`key_file` of the policy)
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        list_key: PathBuf,
+    },
+    /// Say how many of the names were blocked, with its 95 % interval, and the figures for `attest sign`
+    Score {
+        /// The folder of the challenge
+        #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+        folder: PathBuf,
+        /// The names that were blocked, one a line
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        blocked: PathBuf,
+    },
 }
 
 /// `sheshi doctor`.

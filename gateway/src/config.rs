@@ -379,8 +379,12 @@ fn evidence(section: &mut Section<'_, '_>, site: &str, folder: &Path) -> crate::
     let network = (text("network", "guests"), text("network_name", site));
     let profile = text("profile", "baseline");
     let time_stamps = section.text("time_stamps").map(|field| field.value);
-    if time_stamps.as_ref().is_some_and(|url| !url.starts_with("http://") && !url.starts_with("https://")) {
-        section.tell("time_stamps", "is no URL of an authority", "want http:// and its address (RFC 3161 over HTTP)");
+    if time_stamps.as_ref().is_some_and(|url| !url.starts_with("http://")) {
+        section.tell(
+            "time_stamps",
+            "is no URL of an authority",
+            "want http:// and its address: a stamp is signed, its way need not be",
+        );
     }
     let people = section.list("people", reads::<PathBuf>("the file of a public key"));
     // Its own file is named from the configuration's folder.

@@ -53,6 +53,11 @@ pub enum Request {
         /// Which list.
         list: String,
     },
+    /// Record what a person has signed.
+    Paper {
+        /// The signed statement.
+        paper: Box<sheshi_evidence::record::Paper>,
+    },
     /// Make a report of a period into a folder of the gateway's own.
     Report {
         /// Its beginning.

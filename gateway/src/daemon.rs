@@ -22,6 +22,7 @@ use tokio::{
 };
 
 use crate::{
+    certifier,
     city::{self, City, CityError},
     commands::{Failure, failed, print},
     config::{self, Config},
@@ -718,6 +719,19 @@ impl Gateway {
                 Err(error) if error.is_refusal() => Reply::Refused(error.to_string()),
                 Err(error) => Reply::Failed(error.to_string()),
             },
+            Request::Paper { paper } => {
+                let Some(log) = self.evidence.clone() else {
+                    return Reply::Refused(
+                        "this gateway records no evidence: its configuration has no [evidence]".into(),
+                    );
+                };
+                match tokio::task::spawn_blocking(move || certifier::enter(&log, *paper)).await {
+                    Ok(Ok(seq)) => done(seq),
+                    Ok(Err(Failure::Refused(text))) => Reply::Refused(text),
+                    Ok(Err(Failure::Failed(text))) => Reply::Failed(text),
+                    Err(error) => Reply::Failed(error.to_string()),
+                }
+            }
             Request::Report { from, to, profile } => {
                 let Some(log) = self.evidence.clone() else {
                     return Reply::Refused(

@@ -174,6 +174,11 @@ impl EvidenceLog {
         &self.settings
     }
 
+    /// Public keys of the people whose papers count.
+    pub fn people(&self) -> &[PublicKey] {
+        &self.people
+    }
+
     /// The public key that readers must have from elsewhere.
     pub fn public_key(&self) -> PublicKey {
         self.key.public()

@@ -6,6 +6,7 @@
 //! hands it out. [`control`] is the socket between the two. [`doctor`] looks at everything from outside.
 
 pub mod advertise;
+pub mod certifier;
 pub mod city;
 pub mod cli;
 pub mod commands;
@@ -29,4 +30,5 @@ pub mod resolve;
 pub mod status;
 pub mod subnet;
 pub mod subscriptions;
+pub mod time_stamp;
 pub mod vouchers;

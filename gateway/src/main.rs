@@ -4,7 +4,7 @@ use std::{io::IsTerminal, process::ExitCode};
 
 use clap::{CommandFactory, Parser};
 use sheshi::{
-    advertise,
+    advertise, certifier,
     cli::{Cli, Command},
     commands::{self, Failure},
     daemon, doctor, report, resolve, vouchers,
@@ -37,6 +37,8 @@ fn main() -> ExitCode {
         Command::Reload(args) => commands::reload(&args),
         Command::Join(args) => commands::join(&args),
         Command::Approve(args) => commands::approve(&args),
+        Command::Attest { action } => certifier::attest(&action),
+        Command::Challenge { action } => certifier::challenge(&action),
         Command::Report(args) => report::run(&args),
         Command::Rollback(args) => commands::rollback(&args),
         Command::Doctor(args) => doctor::run(&args),

@@ -4,7 +4,11 @@ use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp, ToSpan, civil::Date, tz::TimeZone};
 use serde::{Deserialize, Serialize};
-use sheshi_evidence::{Digest, Time, bundle::Bundle, rollup::Period};
+use sheshi_evidence::{
+    Digest, Time,
+    bundle::{self, Bundle},
+    rollup::Period,
+};
 
 use crate::{
     cli::ReportArgs,
@@ -12,6 +16,7 @@ use crate::{
     config,
     control::{self, ControlError, Request},
     evidence_log::{EvidenceError, EvidenceLog},
+    time_stamp,
 };
 
 /// What was made.
@@ -25,6 +30,8 @@ pub struct Made {
     pub report: String,
     /// How many records the log has.
     pub records: u64,
+    /// Why there is no outside time stamp, where one was asked for.
+    pub no_time_stamp: Option<String>,
 }
 
 impl From<EvidenceError> for Failure {
@@ -76,6 +83,9 @@ pub fn run(args: &ReportArgs) -> Result<(), Failure> {
     if args.json {
         return print_json(&made);
     }
+    if let Some(why) = &made.no_time_stamp {
+        eprintln!("no outside time stamp: {why}");
+    }
     print(&format!(
         "{}: {}\nreport sha256 {}, {} records\ncheck it: sheshi-verify {} --key {}",
         made.folder.display(),
@@ -89,10 +99,24 @@ pub fn run(args: &ReportArgs) -> Result<(), Failure> {
 
 /// Makes a report into a new folder.
 pub fn make(log: &EvidenceLog, period: Period, profile: Option<&str>, folder: &Path) -> Result<Made, EvidenceError> {
-    let bundle = log.report(period, &log.profile(profile)?)?;
+    let mut bundle = log.report(period, &log.profile(profile)?)?;
+    let mut no_time_stamp = None;
+    if let Some(url) = &log.settings().time_stamps {
+        // The log is not held meanwhile: no record waits for somebody else's server.
+        match time_stamp::fetch(url, &bundle.files[bundle::CHECKPOINT]) {
+            Ok(stamp) => drop(bundle.files.insert(bundle::TIME_STAMP.into(), stamp)),
+            Err(error) => no_time_stamp = Some(error),
+        }
+    }
     bundle.save(folder)?;
     let (verdict, report, records) = bundle.summary(&log.public_key())?;
-    Ok(Made { folder: folder.into(), verdict: verdict.text().into(), report: report.to_string(), records })
+    Ok(Made {
+        folder: folder.into(),
+        verdict: verdict.text().into(),
+        report: report.to_string(),
+        records,
+        no_time_stamp,
+    })
 }
 
 /// Answers a running gateway's control socket: makes the report below its own state folder.

@@ -59,6 +59,7 @@ struct Evidence {
     site: &'static str,
     network: &'static str,
     network_name: &'static str,
+    time_stamps: String,
     lab: bool,
 }
 
@@ -122,7 +123,14 @@ pub(crate) fn write(folder: &Path, options: &Options) -> Result<(), LabError> {
             tls: certify(folder)?,
         },
         // Marked on every report: nobody may take it for a hotspot's.
-        evidence: Evidence { gateway: "lab", site: "LAB", network: "guests", network_name: "Lab Free", lab: true },
+        evidence: Evidence {
+            gateway: "lab",
+            site: "LAB",
+            network: "guests",
+            network_name: "Lab Free",
+            time_stamps: format!("http://{}:{}/", plan::ECHO_V4, plan::STAMPS_PORT),
+            lab: true,
+        },
         guard: Socket { socket: run.join("guard.sock") },
         control: Socket { socket: control_socket(folder) },
         city: options.dashboard.as_ref().map(|_| City {

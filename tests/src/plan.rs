@@ -44,6 +44,9 @@ pub const ECHO_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x113, 0, 0, 0, 0, 7)
 /// The ports on which the echo host answers: what tunnels and guests' programs use.
 pub const ECHO_PORTS: [u16; 6] = [7, 22, 123, 1194, 4500, 51820];
 
+/// Where the echo host also stamps time (RFC 3161 over HTTP).
+pub const STAMPS_PORT: u16 = 3180;
+
 /// Public resolvers that devices have built in.
 pub const FOREIGN_V4: [Ipv4Addr; 4] =
     [Ipv4Addr::new(8, 8, 8, 8), Ipv4Addr::new(8, 8, 4, 4), Ipv4Addr::new(1, 1, 1, 1), Ipv4Addr::new(9, 9, 9, 9)];

@@ -47,8 +47,13 @@ pub fn own_program(name: &str) -> Result<PathBuf, LabError> {
 }
 
 /// Programs of others that the lab runs, with the package that has them on Debian and Ubuntu.
-const PROGRAMS: [(&str, &str); 4] =
-    [("ip", "iproute2"), ("nft", "nftables"), ("dnsmasq", "dnsmasq-base"), ("udhcpc", "udhcpc")];
+const PROGRAMS: [(&str, &str); 5] = [
+    ("ip", "iproute2"),
+    ("nft", "nftables"),
+    ("dnsmasq", "dnsmasq-base"),
+    ("udhcpc", "udhcpc"),
+    ("openssl", "openssl"),
+];
 
 /// Finds out whether all programs of others are there, before anything is set up.
 pub(crate) fn check_programs() -> Result<(), LabError> {

@@ -6,6 +6,7 @@ mod capture;
 mod echo;
 mod names;
 mod resolvers;
+mod stamps;
 mod tls;
 mod web;
 
@@ -32,6 +33,7 @@ pub(crate) fn run(folder: &Path) -> Result<(), LabError> {
         resolvers::start(&resolver, &acceptor).await?;
         web::start(&resolver, &acceptor, folder).await?;
         echo::start(&plan::ECHO_PORTS).await?;
+        stamps::start(folder)?;
         let ready = folder.join("ready");
         fs::write(&ready, "").doing(|| format!("writing {}", ready.display()))?;
         loop {
