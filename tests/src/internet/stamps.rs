@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{Read, Write},
     net::{TcpListener, TcpStream},
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
     time::Duration,
 };
@@ -50,7 +50,7 @@ fn openssl(folder: &Path, arguments: &str) -> std::io::Result<()> {
     if output.status.success() { Ok(()) } else { Err(std::io::Error::other(said)) }
 }
 
-fn answer(mut stream: TcpStream, folder: &PathBuf) -> std::io::Result<()> {
+fn answer(mut stream: TcpStream, folder: &Path) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     let mut request = Vec::new();
     let mut part = [0; 4_096];
