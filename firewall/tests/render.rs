@@ -119,6 +119,7 @@ fn contract_document_names_a_test_for_each_promise_and_each_is_there() {
         "render.rs",
         "root.rs",
         "ways.rs",
+        "../../tests/tests/bypass.rs",
     ]
     .map(|name| std::fs::read_to_string(format!("{folder}/{name}")).unwrap())
     .concat();
