@@ -129,6 +129,7 @@ pub fn compile(
         targets,
         patterns: builder.patterns,
         hashed: builder.hashed,
+        strip_ech: policy.strip_ech,
         key: builder.key,
         buckets: names.buckets,
         lengths: names.lengths,

@@ -130,6 +130,11 @@ impl Compiled {
             }))
     }
 
+    /// Whether `ech` is to be taken out of HTTPS and SVCB answers.
+    pub fn strips_ech(&self) -> bool {
+        self.meta.strip_ech
+    }
+
     /// What a group's policy amounts to at a moment. A group that does not exist has every category blocked.
     pub fn view(&self, group: GroupId, at: Moment) -> View {
         let meta = &self.meta;

@@ -21,6 +21,9 @@ pub(crate) struct Meta {
     pub(crate) targets: Vec<Target>,
     pub(crate) patterns: Vec<Pattern>,
     pub(crate) hashed: Vec<Hashed>,
+    /// Whether `ech` is taken out of service bindings.
+    #[serde(default)]
+    pub(crate) strip_ech: bool,
     /// Key of the table's hash.
     pub(crate) key: u64,
     /// How many buckets names are spread over.

@@ -34,6 +34,8 @@ pub struct Policy {
     /// Names denied as signals.
     pub(crate) signals: Vec<&'static str>,
     pub(crate) canary_zone: Option<Name>,
+    /// Whether `ech` is taken out of service bindings.
+    pub(crate) strip_ech: bool,
 }
 
 /// Who runs the filter, for structured DNS errors and the block page.

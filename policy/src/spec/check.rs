@@ -82,6 +82,7 @@ impl Spec {
             other_engines: self.other_engines,
             signals: if self.is_bare() { Vec::new() } else { signals },
             canary_zone: self.canary_zone.clone(),
+            strip_ech: self.strip_ech,
         }
     }
 

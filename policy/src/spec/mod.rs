@@ -34,6 +34,7 @@ pub struct Spec {
     other_engines: bool,
     browser_dns: bool,
     private_relay: bool,
+    strip_ech: bool,
     canary_zone: Option<Name>,
 }
 
@@ -165,11 +166,13 @@ impl Spec {
             spec.engines = engines.map(|engines| engines.into_iter().map(|engine| engine.value).collect());
             spec.other_engines = others.is_none_or(|others| others.value);
         }
-        if let Some((browser_dns, private_relay)) = top
-            .section("signals", |section| (section.choice("browser_dns", &off), section.choice("private_relay", &off)))
-        {
+        let kept = [("keep", false), ("strip", true)];
+        if let Some((browser_dns, private_relay, ech)) = top.section("signals", |section| {
+            (section.choice("browser_dns", &off), section.choice("private_relay", &off), section.choice("ech", &kept))
+        }) {
             spec.browser_dns = browser_dns.is_none_or(|field| field.value);
             spec.private_relay = private_relay.is_none_or(|field| field.value);
+            spec.strip_ech = ech.is_some_and(|field| field.value);
         }
         spec.canary_zone =
             top.section("canary", |section| section.parsed("zone", name)).flatten().map(|zone| zone.value);
