@@ -59,6 +59,12 @@ pub const FOREIGN_V6: [Ipv6Addr; 3] = [
 
 /// The name of the city's dashboard, where a lab has one.
 pub const DASHBOARD: &str = "dashboard.tirana.example";
+
+/// Names below this are answered by a tunnel's server that a flow starts on the internet side.
+pub const TUNNEL_ZONE: &str = "tunnel-lab.net";
+/// The UDP port of that server, on the loopback address there.
+pub const TUNNEL_PORT: u16 = 5353;
+
 /// The portal's name.
 pub const PORTAL: &str = "portal.sheshi.example";
 /// What the site is called where guests read it.

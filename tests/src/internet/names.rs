@@ -8,6 +8,7 @@
 //! | `NAME.service.example.org` | HTTPS record that sends clients on to NAME (RFC 9460 AliasMode) |
 //! | `NAME.target.example.org` | HTTPS record whose service is at NAME |
 //! | `a-b-c-d.address.example.org` | the address a.b.c.d |
+//! | `….tunnel-lab.net` | what the tunnel's server says, where one runs |
 //! | anything else | the web server; HTTPS and others: no data |
 
 use std::{
@@ -65,6 +66,20 @@ pub(crate) struct Resolver {
 impl Resolver {
     pub(crate) fn new(log: Log) -> Self {
         Self { log }
+    }
+
+    /// Writes down a question that is somebody else's to answer: one below the zone of tunnels.
+    pub(crate) fn is_for_tunnel(&self, question: &[u8], server: IpAddr) -> bool {
+        let Ok(question) = Message::from_vec(question) else { return false };
+        let Some(query) = question.queries.first() else { return false };
+        let name = query.name().to_lowercase().to_ascii();
+        let name = name.trim_end_matches('.');
+        let within = name.strip_suffix(plan::TUNNEL_ZONE).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+        if within {
+            let (name, kind) = (name.into(), query.query_type().to_string());
+            self.log.write(&Asked { name, kind, transport: "udp".into(), server, foreign: false });
+        }
+        within
     }
 
     /// The reply to a question that came to `server`; `None` where there is no question in it.

@@ -44,14 +44,26 @@ pub(crate) async fn start(resolver: &Arc<Resolver>, acceptor: &TlsAcceptor) -> R
 }
 
 async fn serve_udp(socket: UdpSocket, resolver: Arc<Resolver>, address: IpAddr) {
-    let mut room = [0; 4096];
+    let (socket, mut room) = (Arc::new(socket), [0; 4096]);
     loop {
         // An ICMP error of an earlier reply shows up here; the next question comes anyway.
         let Ok((length, from)) = socket.recv_from(&mut room).await else { continue };
-        if let Some(reply) = resolver.answer(&room[..length], address, "udp") {
+        if resolver.is_for_tunnel(&room[..length], address) {
+            tokio::spawn(relay(socket.clone(), room[..length].to_vec(), from));
+        } else if let Some(reply) = resolver.answer(&room[..length], address, "udp") {
             let _ = socket.send_to(&reply, from).await;
         }
     }
+}
+
+/// Asks the tunnel's server, which may take its time. Without one there is no answer.
+async fn relay(back: Arc<UdpSocket>, question: Vec<u8>, from: SocketAddr) -> io::Result<()> {
+    let socket = UdpSocket::bind("127.0.0.1:0").await?;
+    socket.connect(("127.0.0.1", plan::TUNNEL_PORT)).await?;
+    socket.send(&question).await?;
+    let mut room = [0; 4096];
+    let length = timeout(IDLE, socket.recv(&mut room)).await??;
+    back.send_to(&room[..length], from).await.map(drop)
 }
 
 async fn serve_tcp(listener: TcpListener, resolver: Arc<Resolver>, address: IpAddr) {
