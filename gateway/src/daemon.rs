@@ -778,12 +778,22 @@ impl Gateway {
         let firewall = gate::ask(&self.guard, Guard::health).await.ok();
         // What the kernel holds counts, not what we wanted it to hold.
         let closed = plan.rules.closed || firewall.as_ref().is_some_and(|health| health.closed);
+        let gone = self.resolver.missing_search_targets().into_iter();
+        let unsafe_engines = gone.map(|target| {
+            let what = format!(
+                "{target}, the safe mode of a search engine, does not exist: the engine is blocked until it does"
+            );
+            Trouble::new(
+                what,
+                "ask the upstreams for it; leave the engine out of [safe_search] if its safe mode is gone for good",
+            )
+        });
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
             site: self.config.site.clone(),
             running: self.began.elapsed().as_secs(),
             service: if closed { Service::Closed } else { Service::Open },
-            troubles: plan.troubles.iter().cloned().chain(found).collect(),
+            troubles: plan.troubles.iter().cloned().chain(found).chain(unsafe_engines).collect(),
             policy: in_force.then(|| PolicyStatus {
                 generation: policy.generation(),
                 digest: crate::commands::hex(&policy.digest()),

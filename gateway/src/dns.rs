@@ -16,6 +16,8 @@ pub struct Dns {
     pub threads: usize,
     /// How much memory the cache may take, in MiB.
     pub cache_mib: usize,
+    /// How many names that nobody has asked for lately a guest may ask for in a minute below one domain; 0 for any number.
+    pub new_names: u16,
     /// DNS over TLS and HTTPS for guests, if it is offered.
     pub tls: Option<Tls>,
 }
@@ -57,6 +59,7 @@ pub(crate) fn read(section: &mut Section<'_, '_>, folder: &Path) -> Dns {
         upstreams,
         threads: number(section, "threads", 1..=256).unwrap_or(1) as usize,
         cache_mib: number(section, "cache_mib", 1..=65_536).unwrap_or(16) as usize,
+        new_names: number(section, "new_names", 0..=6000).unwrap_or(60) as u16,
         tls: section.section("tls", |section| tls(section, folder)),
     }
 }

@@ -50,7 +50,8 @@ pub fn note(status: &Status) {
 }
 
 /// What is now, among figures that otherwise only rise.
-const NOW: [&str; 5] = ["sessions", "addresses", "open_connections", "cache_bytes", "waiting"];
+const NOW: [&str; 6] =
+    ["sessions", "addresses", "open_connections", "cache_bytes", "waiting", "search_targets_missing"];
 
 fn flat(prefix: &str, figures: &serde_json::Value) {
     for (name, value) in figures.as_object().into_iter().flatten() {

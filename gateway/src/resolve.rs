@@ -8,7 +8,7 @@ use std::{
 use arc_swap::ArcSwap;
 use sheshi_captive_portal::{Clock as _, SystemClock};
 use sheshi_policy::{Compiled, Directory, Spec};
-use sheshi_resolver::{Clients, Clock, Handle, Limits, PortalAddresses, Rate, Secure, Settings};
+use sheshi_resolver::{Clients, Clock, Handle, Limits, NewNames, PortalAddresses, Rate, Secure, Settings};
 
 use crate::{
     cli::ResolveArgs,
@@ -60,6 +60,10 @@ pub fn start_for_guests(
         contact: vec![contact_uri(&config.portal.contact)],
         organisation: config.portal.organisation.clone(),
         garden: sheshi_resolver::Garden { names: config.garden.clone(), opener: Some(opener) },
+        limits: Limits {
+            new_names: Some(config.dns.new_names).filter(|few| *few > 0).map(|per_minute| NewNames { per_minute }),
+            ..Limits::default()
+        },
         ..Settings::default()
     };
     let start = |settings, directory| {

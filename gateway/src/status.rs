@@ -200,6 +200,12 @@ impl fmt::Display for Status {
             f,
             "dns       {queries} queries: {allowed} allowed, {blocked} blocked, {strangers} of strangers, {failed} failed; {hits} of {} from the cache",
             hits + misses
-        )
+        )?;
+        match figure(&self.dns, "new_names_slowed") {
+            0 => Ok(()),
+            slowed => {
+                write!(f, "\n          {slowed} questions for new names turned away: somebody sends data through DNS")
+            }
+        }
     }
 }

@@ -50,6 +50,7 @@ fn every_figure_of_the_dashboard_exists_with_its_labels() {
     let beside = [
         "sheshi_dns_local_total",
         "sheshi_dns_redecided_in_answer_total",
+        "sheshi_dns_search_targets_missing",
         "sheshi_portal_addresses",
         "sheshi_portal_connections_refused_total",
     ];

@@ -23,6 +23,7 @@ use tokio::runtime::Handle;
 use crate::{
     answer::{Unusable, reduce},
     cache::Entry,
+    cookies::Jar,
     limits::Place,
     pipeline::{Asker, Door, Fetched, Step},
     server::Shared,
@@ -107,6 +108,8 @@ pub(crate) struct Forwarder {
     deadlines: VecDeque<(u64, u64)>,
     flights: HashMap<Rc<Question>, Flight>,
     next_key: u64,
+    /// Cookies of the upstreams.
+    jar: Jar,
     secret: RandomState,
     drawn: u64,
 }
@@ -134,6 +137,7 @@ impl Forwarder {
             deadlines: VecDeque::new(),
             flights: HashMap::new(),
             next_key: WAKE + 1,
+            jar: Jar::new(),
             secret: RandomState::new(),
             drawn: 0,
         })
@@ -215,8 +219,11 @@ impl Forwarder {
                 id = self.random() as u16;
             }
             let letters = [self.random(), self.random()];
-            let (length, question_end) = write_query(self.outgoing.buffer(asked.len()), id, &job.question, letters);
-            self.outgoing.fill(asked.len(), length);
+            let buffer = self.outgoing.buffer(asked.len());
+            let (length, question_end) = write_query(buffer, id, &job.question, letters);
+            let option = self.jar.write(upstream, buffer, length);
+            buffer[length - 2..length].copy_from_slice(&(option as u16).to_be_bytes());
+            self.outgoing.fill(asked.len(), length + option);
             let sent = self.outgoing.buffer(asked.len())[HEADER..question_end].into();
             let question = Rc::new(*job.question);
             self.flights.insert(question.clone(), Flight { sent, jobs: vec![job] });
@@ -303,6 +310,10 @@ impl Forwarder {
         if datagram[2] & 0x80 == 0 || datagram[4..6] != [0, 1] || *heard != **sent {
             return None;
         }
+        // Another cookie than ours, or none where there should be one: somebody else's. The real answer may still come.
+        if !self.jar.accepts(open.upstream, datagram) {
+            return None;
+        }
         let (_, question) = open.asked.swap_remove(asked);
         let flight = self.flights.remove(&question)?;
         Some((question, flight))
@@ -351,7 +362,7 @@ impl Forwarder {
     }
 }
 
-/// Writes the query for an upstream; gives its length and where its question ends. Nothing a client wrote goes on but the question
+/// Writes the query for an upstream, without options; gives its length and where its question ends. Nothing a client wrote goes on but the question
 /// itself, in letters of our own choice.
 pub(crate) fn write_query(out: &mut [u8], id: u16, question: &Question, letters: [u64; 2]) -> (usize, usize) {
     let name = question.name.as_bytes();

@@ -39,13 +39,22 @@ const TIME: u64 = (1 << 48) - 1;
 
 impl Rates {
     pub(crate) fn new(rate: Rate, seed: u64) -> Self {
-        let cost = 1_000_000 / u64::from(rate.per_second.max(1));
-        let ahead = cost * u64::from(rate.burst.max(1) - 1);
+        Self::paced(1_000_000 / u64::from(rate.per_second.max(1)), u64::from(rate.burst), seed)
+    }
+
+    /// One thing in `cost` microseconds in the long run, `burst` things at once.
+    pub(crate) fn paced(cost: u64, burst: u64, seed: u64) -> Self {
+        let ahead = cost * (burst.max(1) - 1);
         Self { cost, ahead, seed, words: (0..WAYS * SETS).map(|_| AtomicU64::new(0)).collect() }
     }
 
     /// Counts a query of `client`'s at `now` (milliseconds); `false` when it is too far ahead of its rate.
     pub(crate) fn take(&self, client: u64, now: u64) -> bool {
+        self.take_many(client, 1, now)
+    }
+
+    /// Counts `count` things at once: all of them, if the first is within the rate.
+    pub(crate) fn take_many(&self, client: u64, count: u64, now: u64) -> bool {
         let now = (now * 1000) & TIME;
         let hash = (client ^ self.seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let set = (hash >> 20) as usize % SETS * WAYS;
@@ -63,7 +72,8 @@ impl Rates {
             if paid - now > self.ahead {
                 return false;
             }
-            if word.compare_exchange_weak(old, tag << 48 | ((paid + self.cost) & TIME), SeqCst, Relaxed).is_ok() {
+            if word.compare_exchange_weak(old, tag << 48 | ((paid + self.cost * count) & TIME), SeqCst, Relaxed).is_ok()
+            {
                 return true;
             }
         }

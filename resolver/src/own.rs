@@ -91,6 +91,10 @@ impl Core {
             Action::Alias(target) => match Name::parse(target) {
                 // An alias to itself is the name itself.
                 Some(target) if target == *query.question.name => Ok(None),
+                // A safe mode that does not exist: without it the engine would be a broken name, and nobody would know why.
+                Some(target) if self.targets.is_missing(&target) => {
+                    Err(self.block(turn, query, BlockAnswer::Nxdomain, &verdict.reason, out))
+                }
                 Some(target) => Ok(Some(Box::new(target))),
                 // A target that is not a name comes from a broken policy: closed.
                 None => Err(self.block(turn, query, BlockAnswer::Nxdomain, &verdict.reason, out)),

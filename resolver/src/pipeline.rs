@@ -13,13 +13,16 @@ use crate::{
     Clients, PortalAddresses,
     answer::each_name,
     cache::{Cache, Entry},
+    cookies::Cookies,
     designation::Designation,
     garden::Plot,
     guard,
     limits::{Place, Places, Rates},
     local::Locals,
+    novelty::{Novel, Novelty},
     reply::{self, BLOCK_TTL, Reply, ede},
     stats::{Count, Counts},
+    targets::Targets,
     texts::Texts,
     views::{Snapshot, Views},
     wire::{self, Key, Name, Parsed, Query, Question, Transport, rcode, rtype},
@@ -91,6 +94,10 @@ pub(crate) enum Step {
 /// What the cache has under a name, fresh or not.
 type Found = Option<arc_swap::Guard<Option<Arc<Entry>>>>;
 
+/// What sets a client's rates apart: with a proven address, and for being told to prove it.
+const PROVEN: u64 = 1 << 60;
+const ASKING: u64 = 1 << 61;
+
 /// The verdict of a policy that has nothing to say about a name.
 const ALLOWED: Verdict =
     Verdict { action: Action::Allow, reason: Reason { rule: Rule::Default, category: None, list: None } };
@@ -129,7 +136,10 @@ pub(crate) struct Core {
     pub(crate) clients: Clients,
     pub(crate) cache: Cache,
     pub(crate) locals: Locals,
+    pub(crate) targets: Targets,
     pub(crate) rates: Option<Rates>,
+    pub(crate) cookies: Cookies,
+    pub(crate) novelty: Option<Novelty>,
     pub(crate) waiting: Places<u64>,
     pub(crate) portal: PortalAddresses,
     pub(crate) portal_name: Option<Name>,
@@ -169,9 +179,9 @@ impl Core {
     /// The pipeline. Each line may end it.
     fn walk(&self, turn: &mut Turn<'_>, asker: &Asker, message: &[u8], name: &mut Name, out: &mut [u8]) -> Ended<Step> {
         // Parsing comes first: it is pure, cheap, and what is not a query never costs anything else.
-        let parsed = self.parse(turn, asker, message, name)?;
-        // The rate is taken by address alone, before anything in the message can change what we do, refusals included.
-        self.limit(turn, asker)?;
+        let mut parsed = self.parse(turn, asker, message, name)?;
+        // The rate is taken by address, before anything a client can forge changes what we do, refusals included.
+        self.limit(turn, asker, &mut parsed, out)?;
         // Then what no client may have from us, whoever it is (RFC 8906).
         let query = self.offered(turn, parsed, message, out)?;
         // Who asks comes before any name is looked at: a stranger's name must not reach policy, cache or upstream.
@@ -206,15 +216,36 @@ impl Core {
         }
     }
 
-    fn limit(&self, turn: &mut Turn<'_>, asker: &Asker) -> Ended<()> {
+    fn limit(&self, turn: &mut Turn<'_>, asker: &Asker, parsed: &mut Parsed<'_>, out: &mut [u8]) -> Ended<()> {
         turn.step("limit");
+        let shown = match parsed {
+            Parsed::Query(query) => self.cookie(query, asker, turn.seconds()),
+            _ => None,
+        };
         // The second time round the query has been paid for.
-        match &self.rates {
-            Some(rates) if turn.fetched.is_empty() && !rates.take(self.client_key(asker), turn.now) => {
-                Err(dropped(turn))
-            }
-            _ => Ok(()),
+        let Some(rates) = self.rates.as_ref().filter(|_| turn.fetched.is_empty()) else { return Ok(()) };
+        // Who has proven to be at its address has a rate of its own: what others forge in its name does not use it up.
+        let key = self.client_key(asker);
+        let (proven, asking) = (key ^ PROVEN, key ^ ASKING);
+        if rates.take(if shown == Some(true) { proven } else { key }, turn.now) {
+            return Ok(());
         }
+        turn.counts.count(Count::Dropped);
+        match parsed {
+            // Over its rate, who can show a cookie is told to, a tenth as often as it may ask: the reply is hardly longer than the
+            // query (RFC 7873 section 5.2.3).
+            Parsed::Query(query) if shown == Some(false) && rates.take_many(asking, 10, turn.now) => {
+                Err(Step::Reply(Reply::new(query, out).finish(rcode::BADCOOKIE)))
+            }
+            _ => Err(Step::Ignore),
+        }
+    }
+
+    /// Finds the cookie for the reply; tells whether the one shown proves the client's address, if there is one.
+    fn cookie(&self, query: &mut Query<'_>, asker: &Asker, seconds: u32) -> Option<bool> {
+        let (cookie, proven) = self.cookies.answer(query.cookie?, asker.peer.ip(), seconds);
+        query.reply_cookie = Some(cookie);
+        Some(proven)
     }
 
     fn offered<'m>(&self, turn: &mut Turn<'_>, parsed: Parsed<'m>, message: &[u8], out: &mut [u8]) -> Ended<Query<'m>> {
@@ -350,7 +381,14 @@ impl Core {
                     turn.counts.count(Count::CacheHits);
                     (entry, true)
                 }
-                _ => return Err(Step::Ask(Box::new(key.question()), client.key)),
+                old => {
+                    // What the cache has heard of is not new; nor is what the policy has led to, or what has been asked already.
+                    let new = target.is_none() && turn.fetched.is_empty() && old.is_none_or(|old| old.is_none());
+                    if new {
+                        self.novel(turn, query, client, out)?;
+                    }
+                    return Err(Step::Ask(Box::new(key.question()), client.key));
+                }
             },
         };
         match &*entry {
@@ -361,6 +399,19 @@ impl Core {
                 reply.explain(ede::NO_REACHABLE_AUTHORITY, b"");
                 Err(Step::Reply(reply.finish(rcode::SERVFAIL)))
             }
+        }
+    }
+
+    /// Counts a name that is unknown here. It comes before the upstream is asked: what a tunnel sends goes no further.
+    fn novel(&self, turn: &mut Turn<'_>, query: &Query<'_>, client: Served, out: &mut [u8]) -> Ended<()> {
+        match &self.novelty {
+            Some(novelty) if novelty.take(client.key, query.question.name, turn.now) == Novel::TooMany => {
+                turn.counts.count(Count::NewNamesSlowed);
+                let mut reply = Reply::new(query, out);
+                reply.explain(ede::OTHER, b"{\"j\":\"too many names that are new below this domain\"}");
+                Err(Step::Reply(reply.finish(rcode::SERVFAIL)))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -434,6 +485,9 @@ impl Core {
                 reply.alias(target, behind.then_some((&**entry, age, known.stale)));
             }
         }
+        if turn.snapshot.compiled.strips_ech() && matches!(query.question.qtype, rtype::SVCB | rtype::HTTPS) {
+            reply.strip_ech();
+        }
         if known.stale {
             turn.counts.count(Count::Stale);
             reply.explain(ede::STALE, b"");
@@ -442,10 +496,18 @@ impl Core {
     }
 
     /// Turns a query away because too much is under way.
-    pub(crate) fn turn_away(&self, counts: &Counts, asker: &Asker, message: &[u8], out: &mut [u8]) -> Step {
+    pub(crate) fn turn_away(
+        &self,
+        counts: &Counts,
+        asker: &Asker,
+        message: &[u8],
+        seconds: u32,
+        out: &mut [u8],
+    ) -> Step {
         counts.count(Count::OverLimit);
         match wire::parse(message, asker.transport, &mut Name::root()) {
-            Parsed::Query(query) => {
+            Parsed::Query(mut query) => {
+                self.cookie(&mut query, asker, seconds);
                 let mut reply = Reply::new(&query, out);
                 reply.explain(ede::OTHER, b"{\"j\":\"too many questions under way\"}");
                 Step::Reply(reply.finish(rcode::SERVFAIL))

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use crate::{
     cache::Entry,
+    cookies::{self, Cookie},
+    ech::{self, Stripped},
     wire::{Edns, HEADER, MAX_UDP, Name, Query, rcode, rtype},
 };
 
@@ -21,6 +23,7 @@ pub(crate) const STALE_TTL: u32 = 30;
 pub(crate) mod ede {
     pub(crate) const OTHER: u16 = 0;
     pub(crate) const STALE: u16 = 3;
+    pub(crate) const FORGED: u16 = 4;
     pub(crate) const BLOCKED: u16 = 15;
     pub(crate) const NOT_AUTHORITATIVE: u16 = 20;
     pub(crate) const NO_REACHABLE_AUTHORITY: u16 = 22;
@@ -28,6 +31,8 @@ pub(crate) mod ede {
 
 /// Bytes of an OPT record without options.
 const OPT: usize = 11;
+/// Bytes of a cookie as an option.
+const COOKIE: usize = 4 + size_of::<Cookie>();
 /// Pointer to the question's name.
 const QUESTION: [u8; 2] = [0xc0, HEADER as u8];
 
@@ -41,6 +46,7 @@ pub(crate) struct Reply<'o> {
     counts: [u16; 2],
     edns: Option<Edns>,
     ede: Option<u16>,
+    cookie: Option<Cookie>,
 }
 
 impl<'o> Reply<'o> {
@@ -49,12 +55,13 @@ impl<'o> Reply<'o> {
         let base = query.head.len();
         out[..base].copy_from_slice(query.head);
         let limit = query.limit.min(out.len());
-        Self { out, len: base, limit, base, counts: [0; 2], edns: query.edns, ede: None }
+        Self { out, len: base, limit, base, counts: [0; 2], edns: query.edns, ede: None, cookie: query.reply_cookie }
     }
 
     /// Room for records, an OPT record kept free.
     fn room(&self) -> usize {
-        (self.limit - self.len).saturating_sub(if self.edns.is_some() { OPT } else { 0 })
+        let opt = if self.edns.is_some() { OPT } else { 0 } + if self.cookie.is_some() { COOKIE } else { 0 };
+        (self.limit - self.len).saturating_sub(opt)
     }
 
     /// Appends bytes; what does not fit shows in `finish` as a truncated reply.
@@ -149,6 +156,17 @@ impl<'o> Reply<'o> {
         }
     }
 
+    /// Takes `ech` out of the service bindings that have been written, and says so.
+    pub(crate) fn strip_ech(&mut self) {
+        if self.overflowed() {
+            return;
+        }
+        if let Some(Stripped { len, counts }) = ech::strip(self.out, self.base, self.len, self.counts) {
+            (self.len, self.counts) = (len, counts);
+            self.explain(ede::FORGED, b"{\"j\":\"this network does not encrypt the names of services\"}");
+        }
+    }
+
     /// Says why, to clients that can read it (RFC 8914). The text is left out where it does not fit.
     pub(crate) fn explain(&mut self, code: u16, text: &[u8]) {
         if self.edns.is_none() || self.overflowed() {
@@ -186,15 +204,23 @@ impl<'o> Reply<'o> {
         self.out[8..10].copy_from_slice(&self.counts[1].to_be_bytes());
         self.out[10..12].copy_from_slice(&[0, u8::from(self.edns.is_some())]);
         if let Some(edns) = self.edns {
-            let options = self.ede.unwrap_or(0);
+            let ede = usize::from(self.ede.unwrap_or(0));
+            let mut options = ede;
+            if let Some(cookie) = &self.cookie {
+                let at = self.len + OPT + ede;
+                self.out[at..at + 2].copy_from_slice(&cookies::OPTION.to_be_bytes());
+                self.out[at + 2..at + 4].copy_from_slice(&(cookie.len() as u16).to_be_bytes());
+                self.out[at + 4..at + COOKIE].copy_from_slice(cookie);
+                options += COOKIE;
+            }
             let opt = &mut self.out[self.len..self.len + OPT];
             opt[0] = 0;
             opt[1..3].copy_from_slice(&rtype::OPT.to_be_bytes());
             opt[3..5].copy_from_slice(&(MAX_UDP as u16).to_be_bytes());
             // Upper bits of the code, version 0 whatever was asked, DO as it came, all other flags clear (RFC 6891 section 6.1).
             opt[5..9].copy_from_slice(&[(rcode >> 4) as u8, 0, if edns.wants_dnssec { 0x80 } else { 0 }, 0]);
-            opt[9..11].copy_from_slice(&options.to_be_bytes());
-            self.len += OPT + usize::from(options);
+            opt[9..11].copy_from_slice(&(options as u16).to_be_bytes());
+            self.len += OPT + options;
         }
         self.len
     }

@@ -18,16 +18,19 @@ use tracing::error;
 use crate::{
     Clients, Error, Settings,
     cache::Cache,
+    cookies::Cookies,
     flight::Flights,
     forward::{Forward, Forwarder},
     garden::Plot,
     limits::{Places, Rates},
     local::Locals,
+    novelty::Novelty,
     padding,
     pipeline::{Asker, Core, Door, Fetched, Step, Turn},
     secure::Encrypted,
     sockets::{self, Batch},
     stats::{Count, Counts, Stats, Tally},
+    targets::{self, Targets},
     tcp::{self, Carrier},
     texts::Texts,
     time::Time,
@@ -58,6 +61,11 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn texts(&self) -> Texts {
         Texts::new(&self.contact, &self.organisation)
+    }
+
+    /// Questions under way.
+    pub(crate) fn flights(&self) -> &Arc<Flights> {
+        &self.flights
     }
 
     /// The upstreams and their health.
@@ -142,7 +150,7 @@ impl Shared {
 
     fn turn_away(&self, asker: &Asker, message: &[u8], out: &mut [u8]) -> Step {
         let counts = Counts::new();
-        let step = self.core.turn_away(&counts, asker, message, out);
+        let step = self.core.turn_away(&counts, asker, message, self.time.seconds(), out);
         counts.flush(&self.tally);
         step
     }
@@ -230,12 +238,18 @@ impl Handle {
         self.shared.upstreams().health()
     }
 
+    /// Names of search engines' safe modes that do not exist: these engines are blocked until they do.
+    pub fn missing_search_targets(&self) -> Vec<String> {
+        self.shared.core.targets.missing()
+    }
+
     /// What has been done so far.
     pub fn stats(&self) -> Stats {
         let mut stats = Stats::sum(&self.tallies, &self.shared.core.views.names());
         stats.cache_bytes = self.shared.core.cache.bytes() as u64;
         stats.waiting = self.shared.core.waiting.taken() as u64;
         stats.connections = self.connections.taken() as u64;
+        stats.search_targets_missing = self.missing_search_targets().len() as u64;
         stats
     }
 }
@@ -290,7 +304,10 @@ pub fn start(
         clients,
         cache: Cache::new(settings.cache_bytes, seed),
         locals: Locals::new(),
+        targets: Targets::default(),
         rates: limits.rate.map(|rate| Rates::new(rate, seed)),
+        cookies: Cookies::new(),
+        novelty: limits.new_names.map(|limit| Novelty::new(limit, seed)),
         waiting: Places::new(limits.waiting, limits.waiting_per_client),
         portal: settings.portal,
         portal_name: settings.portal_name.as_ref().map(name).transpose()?,
@@ -339,6 +356,9 @@ pub fn start(
     }
     if let Some(secure) = secure {
         secure.serve(&handle.shared, &handle.connections, &runtime)?;
+    }
+    if settings.check_search_targets && !settings.upstreams.is_empty() {
+        runtime.spawn(targets::watch(handle.shared.clone()));
     }
     handle.runtime = Some(runtime);
     Ok(handle)

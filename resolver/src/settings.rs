@@ -10,7 +10,7 @@ use std::{
 use arc_swap::ArcSwap;
 use sheshi_policy::Directory;
 
-use crate::{Garden, Secure, Upstream, limits::Rate};
+use crate::{Garden, Secure, Upstream, limits::Rate, novelty::NewNames};
 
 /// What a resolver is started with. `Default` listens nowhere and has no upstream; everything else in it is meant to be used.
 #[derive(Debug, Clone)]
@@ -41,6 +41,8 @@ pub struct Settings {
     pub organisation: String,
     /// Names that strangers resolve before they are admitted.
     pub garden: Garden,
+    /// Whether to ask now and then for the safe modes of search engines, and to block engines whose safe mode does not exist.
+    pub check_search_targets: bool,
     /// What clients may use up.
     pub limits: Limits,
 }
@@ -61,6 +63,7 @@ impl Default for Settings {
             contact: Vec::new(),
             organisation: String::new(),
             garden: Garden::default(),
+            check_search_targets: true,
             limits: Limits::default(),
         }
     }
@@ -109,6 +112,8 @@ pub struct PortalAddresses {
 pub struct Limits {
     /// Queries a second for each address; `None` for no limit, as behind a proxy or in a benchmark.
     pub rate: Option<Rate>,
+    /// Names that nobody has asked for lately, for each client; `None` for no limit.
+    pub new_names: Option<NewNames>,
     /// Queries that wait for upstreams, in total. Each may hold two sockets, so the process needs as many open files.
     pub waiting: usize,
     /// The same for each client.
@@ -123,6 +128,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             rate: Some(Rate { per_second: 100, burst: 300 }),
+            new_names: Some(NewNames { per_minute: 60 }),
             waiting: 1024,
             waiting_per_client: 100,
             connections: 512,
@@ -134,7 +140,7 @@ impl Default for Limits {
 impl Limits {
     /// No limit for a single client, for a resolver that is tried out or measured.
     pub fn single_client() -> Self {
-        Self { rate: None, waiting_per_client: 4096, connections_per_client: 512, ..Self::default() }
+        Self { rate: None, new_names: None, waiting_per_client: 4096, connections_per_client: 512, ..Self::default() }
     }
 }
 

@@ -32,6 +32,8 @@ macro_rules! counts {
             pub cache_bytes: u64,
             /// Questions that wait for an upstream now.
             pub waiting: u64,
+            /// Safe modes of search engines that do not exist now.
+            pub search_targets_missing: u64,
             /// Open TCP connections now.
             pub connections: u64,
         }
@@ -74,6 +76,8 @@ counts! {
     stale Stale,
     /// Turned away because too many questions were under way.
     over_limit OverLimit,
+    /// Turned away because a client asked for too many new names: somebody sends data through DNS.
+    new_names_slowed NewNamesSlowed,
     /// Failed because no upstream gave a usable answer.
     failed Failed,
     /// Questions sent to upstreams.

@@ -80,7 +80,8 @@ pub(crate) fn serve(
                 Step::Ignore => {}
                 Step::Ask(question, client) => {
                     let Some(place) = core.wait(client) else {
-                        if let Step::Reply(length) = core.turn_away(&counts, &asker, query, reply) {
+                        if let Step::Reply(length) = core.turn_away(&counts, &asker, query, (now / 1000) as u32, reply)
+                        {
                             batch.reply(at, length);
                         }
                         continue;

@@ -1,5 +1,7 @@
 //! A query, read in place: one walk over its name, no allocation, no structure that the reply does not need.
 
+use crate::cookies::{self, Cookie};
+
 /// Bytes of a message header (RFC 1035 section 4.1.1).
 pub(crate) const HEADER: usize = 12;
 /// Longest name in wire form, root label included (RFC 1035 section 3.1).
@@ -42,7 +44,7 @@ pub(crate) mod rtype {
     pub(crate) const ANY: u16 = 255;
 }
 
-/// Response codes (RFC 1035, 6891).
+/// Response codes (RFC 1035, 6891, 7873).
 pub(crate) mod rcode {
     pub(crate) const NOERROR: u16 = 0;
     pub(crate) const FORMERR: u16 = 1;
@@ -51,6 +53,7 @@ pub(crate) mod rcode {
     pub(crate) const NOTIMP: u16 = 4;
     pub(crate) const REFUSED: u16 = 5;
     pub(crate) const BADVERS: u16 = 16;
+    pub(crate) const BADCOOKIE: u16 = 23;
 }
 
 /// A name in wire form, lower case, without compression, ending in the root label.
@@ -243,6 +246,10 @@ pub(crate) struct Query<'a> {
     pub(crate) last_label: usize,
     /// How long a reply may be.
     pub(crate) limit: usize,
+    /// The cookie the client showed: its own 8 octets, with 8 to 32 of ours behind them if it has any (RFC 7873 section 4).
+    pub(crate) cookie: Option<&'a [u8]>,
+    /// The cookie for the reply.
+    pub(crate) reply_cookie: Option<Cookie>,
 }
 
 /// How a message travels.
@@ -294,7 +301,7 @@ pub(crate) fn parse<'a>(message: &'a [u8], transport: Transport, name: &'a mut N
         return Parsed::Refuse(rcode::FORMERR);
     }
     let additional = u16::from_be_bytes([header[10], header[11]]);
-    let Some(edns) = parse_rest(message, end + 4, authority, additional) else {
+    let Some((edns, cookie)) = parse_rest(message, end + 4, authority, additional) else {
         return Parsed::Refuse(rcode::FORMERR);
     };
     let dnssec = if edns.is_some_and(|edns| edns.wants_dnssec) { Question::DO } else { 0 }
@@ -313,13 +320,18 @@ pub(crate) fn parse<'a>(message: &'a [u8], transport: Transport, name: &'a mut N
         edns,
         last_label: last - HEADER,
         limit,
+        cookie,
+        reply_cookie: None,
     })
 }
 
+/// What the records after the question say: OPT, and the cookie in it.
+type Rest<'a> = (Option<Edns>, Option<&'a [u8]>);
+
 /// The records after the question, of which only OPT matters; `None` when they are malformed, OPT comes twice or outside
 /// the additional section, or bytes are left over.
-fn parse_rest(message: &[u8], mut at: usize, authority: u16, additional: u16) -> Option<Option<Edns>> {
-    let mut edns = None;
+fn parse_rest(message: &[u8], mut at: usize, authority: u16, additional: u16) -> Option<Rest<'_>> {
+    let (mut edns, mut cookie) = (None, None);
     for number in 0..u32::from(authority) + u32::from(additional) {
         let root = *message.get(at)? == 0;
         at = skip_name(message, at)?;
@@ -327,9 +339,10 @@ fn parse_rest(message: &[u8], mut at: usize, authority: u16, additional: u16) ->
         let length = usize::from(u16_at(message, at + 8)?);
         let data = message.get(at + 10..at + 10 + length)?;
         if rtype == rtype::OPT {
-            if edns.is_some() || !root || number < u32::from(authority) || !options_fit(data) {
+            if edns.is_some() || !root || number < u32::from(authority) {
                 return None;
             }
+            cookie = options(data)?;
             edns = Some(Edns {
                 payload: u16_at(message, at + 2)?,
                 version: message[at + 5],
@@ -338,17 +351,25 @@ fn parse_rest(message: &[u8], mut at: usize, authority: u16, additional: u16) ->
         }
         at += 10 + length;
     }
-    (at == message.len()).then_some(edns)
+    (at == message.len()).then_some((edns, cookie))
 }
 
-/// Whether EDNS options fill their record exactly. What they say is not looked at: none is echoed, none forwarded.
-fn options_fit(mut data: &[u8]) -> bool {
-    while let [_, _, high, low, rest @ ..] = data {
+/// The cookie among EDNS options, which must fill their record exactly. All others are not looked at: none is echoed, none forwarded.
+/// A cookie of an impossible length is malformed, a second one ignored (RFC 7873 section 5.2).
+fn options(mut data: &[u8]) -> Option<Option<&[u8]>> {
+    let mut cookie = None;
+    while let [code_high, code_low, high, low, rest @ ..] = data {
         let length = usize::from(u16::from_be_bytes([*high, *low]));
-        let Some(next) = rest.get(length..) else { return false };
-        data = next;
+        let value = rest.get(..length)?;
+        if u16::from_be_bytes([*code_high, *code_low]) == cookies::OPTION && cookie.is_none() {
+            if !matches!(length, 8 | 16..=40) {
+                return None;
+            }
+            cookie = Some(value);
+        }
+        data = &rest[length..];
     }
-    data.is_empty()
+    data.is_empty().then_some(cookie)
 }
 
 /// Steps over a name that may end in a pointer, without following it.

@@ -13,7 +13,7 @@ use std::{
 
 use common::*;
 use sheshi_policy::{Client, Directory, Mac};
-use sheshi_resolver::Clients;
+use sheshi_resolver::{Clients, Settings};
 
 #[test]
 fn swapping_policies_under_load_loses_no_query_and_lets_nothing_through() {
@@ -290,4 +290,44 @@ fn name_that_is_an_alias_of_a_search_engine_leads_to_its_safe_mode() {
         let reply = bench.ask("search.shop.example.", RecordType::A);
         assert_eq!(addresses(&reply), [std::net::IpAddr::from([216, 239, 38, 120])]);
     }
+}
+
+#[test]
+fn engine_whose_safe_mode_does_not_exist_is_blocked_until_it_does() {
+    let back = Arc::new(AtomicBool::new(false));
+    let upstream = Scripted::start({
+        let back = back.clone();
+        move |query, _, _| {
+            let asked = query.queries[0].name().to_lowercase().to_string();
+            if asked == "forcesafesearch.google.com." && !back.load(Ordering::Relaxed) {
+                let mut reply = query.clone().into_response();
+                reply.metadata.response_code = ResponseCode::NXDomain;
+                reply.add_authority(Record::from_rdata(name("google.com."), 0, soa("google.com.").data));
+                return vec![reply.to_vec().unwrap()];
+            }
+            vec![answer(query, plain_records(query))]
+        }
+    });
+    let settings = Settings { check_search_targets: true, ..settings(&[upstream.address]) };
+    let bench = Bench::with(settings, policy_of("version = 1", &[]), Clients::Everyone { group: None });
+    let until = |what: &str, done: &dyn Fn() -> bool| {
+        let start = Instant::now();
+        while !done() {
+            assert!(start.elapsed() < Duration::from_secs(20), "{what}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    until("told", &|| bench.handle.missing_search_targets() == ["forcesafesearch.google.com"]);
+    assert_eq!(bench.handle.stats().search_targets_missing, 1);
+    for kind in [RecordType::A, RecordType::AAAA, RecordType::HTTPS] {
+        let reply = bench.ask("www.google.com.", kind);
+        assert_eq!((reply.response_code, ede(&reply).map(|(code, _)| code)), (ResponseCode::NXDomain, Some(15)));
+    }
+    // Other engines are answered as ever.
+    assert_eq!(addresses(&bench.ask("duckduckgo.com.", RecordType::A)).len(), 1);
+    back.store(true, Ordering::Relaxed);
+    // Another policy is looked at soon.
+    bench.policy.store(policy_of("version = 1\ngeneration = 2", &[]));
+    until("back", &|| bench.handle.missing_search_targets().is_empty());
+    assert_eq!(addresses(&bench.ask("www.google.com.", RecordType::A)).len(), 1);
 }

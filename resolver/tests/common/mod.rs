@@ -228,6 +228,8 @@ pub fn settings(upstreams: &[SocketAddr]) -> Settings {
         portal_name: Some("portal.city.example".into()),
         contact: vec!["mailto:wifi@city.example".into()],
         organisation: "City".into(),
+        // What upstreams are asked is counted.
+        check_search_targets: false,
         limits: Limits::single_client(),
         ..Settings::default()
     }
