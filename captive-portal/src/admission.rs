@@ -142,7 +142,10 @@ impl Inner {
         };
 
         let admitted = self.ask("admitting", self.gate.admit(mac, addresses.clone(), time)).await;
+        let synthetic = self.is_synthetic(mac);
         let recorded = match admitted {
+            // Nobody accepted anything: a record would be of a person who is none.
+            Ok(()) if synthetic => Ok(()),
             Ok(()) => self.store.admit(admission).await,
             Err(error) => Err(error),
         };
@@ -159,7 +162,7 @@ impl Inner {
             book.begin(mac, Session { group, addresses, until: begin + time, by_code });
             self.publish(&book);
         }
-        self.counts.admitted.fetch_add(1, Relaxed);
+        self.counts.admitted.fetch_add(u64::from(!synthetic), Relaxed);
         Ok(())
     }
 
@@ -217,7 +220,7 @@ impl Inner {
     pub(crate) async fn expel(&self, mac: Mac) -> Result<bool, Error> {
         let _held = self.lock(mac).await;
         let had = self.end(mac).await?;
-        if had {
+        if had && !self.is_synthetic(mac) {
             self.counts.expelled.fetch_add(1, Relaxed);
         }
         Ok(had)
@@ -310,7 +313,7 @@ impl Inner {
                 if let Err(error) = ended {
                     tracing::warn!("ending a session: {error}");
                 }
-                inner.counts.expired.fetch_add(u64::from(over), Relaxed);
+                inner.counts.expired.fetch_add(u64::from(over && !inner.is_synthetic(mac)), Relaxed);
             });
         }
         while settling.join_next().await.is_some() {}

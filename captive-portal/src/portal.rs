@@ -60,6 +60,8 @@ pub(crate) struct Inner {
     pub(crate) guessing: Tries,
     pub(crate) hours: Option<Hours>,
     pub(crate) roaming: Option<Roaming>,
+    /// The gateway's own guest: admitted as any other, and counted nowhere.
+    synthetic: ArcSwap<Option<Mac>>,
     complained: Mutex<Option<Instant>>,
     purged: Mutex<Option<Instant>>,
     pub(crate) counts: Counts,
@@ -163,6 +165,7 @@ impl Portal {
             guessing: Tries::new(vouchers::GUESSES.0, vouchers::GUESSES.1, vouchers::GUESSES.2),
             hours,
             roaming,
+            synthetic: ArcSwap::default(),
             complained: Mutex::default(),
             purged: Mutex::default(),
             counts: Counts::default(),
@@ -241,6 +244,18 @@ impl Portal {
         Ok(had)
     }
 
+    /// Says which device is the gateway's own guest. It is admitted as any other, and is in no figure and no record.
+    pub fn set_synthetic(&self, mac: Mac) {
+        if !self.is_synthetic(mac) {
+            self.0.synthetic.store(Arc::new(Some(mac)));
+        }
+    }
+
+    /// Whether a device is the gateway's own guest.
+    pub fn is_synthetic(&self, mac: Mac) -> bool {
+        self.0.is_synthetic(mac)
+    }
+
     /// Says whether the uplink works. While it does not, the pages say so.
     pub fn set_uplink(&self, works: bool) {
         self.0.uplink.store(works, Relaxed);
@@ -269,7 +284,8 @@ impl Portal {
         let read = |count: &AtomicU64| count.load(Relaxed);
         let (sessions, addresses) = {
             let book = self.0.book();
-            (book.len(), book.iter().map(|(_, session)| session.addresses.len()).sum::<usize>())
+            let guests = || book.iter().filter(|(mac, _)| !self.0.is_synthetic(*mac));
+            (guests().count(), guests().map(|(_, session)| session.addresses.len()).sum::<usize>())
         };
         Stats {
             sessions: sessions as u64,
@@ -301,6 +317,10 @@ impl Inner {
             (Some(hours), Moment::At(now)) => hours.left(now),
             (Some(_), Moment::Unknown) => None,
         }
+    }
+
+    pub(crate) fn is_synthetic(&self, mac: Mac) -> bool {
+        **self.synthetic.load() == Some(mac)
     }
 
     pub(crate) fn uplink_works(&self) -> bool {

@@ -90,6 +90,18 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Send router advertisements on the guest side, with the portal's address (needs CAP_NET_RAW only)
     Advertise(ConfigArgs),
+    /// Measure controls now, from the guest's side, and write down what comes of it
+    #[command(
+        after_help = "Exit codes: 0 all hold, 1 one fails, 3 one could not be told.\n\nExamples:\n  sheshi probe\n  sheshi probe SH-05 \"SH-10 p1\""
+    )]
+    Probe(ProbeArgs),
+    /// Stop the filter for ten seconds, or search all that is kept for a marked name, and write down what comes of it
+    #[command(
+        after_help = "To be run as root, in the maintenance window: fail-safe leaves guests without DNS for ten seconds.\n\nExample: sheshi drill all"
+    )]
+    Drill(DrillArgs),
+    /// Run the synthetic guest of a gateway: it joins like a phone and tries what it is told to
+    Guest(ConfigArgs),
     /// Print the configuration of the DHCP server (dnsmasq) that fits a gateway's configuration
     Dnsmasq(ConfigArgs),
     /// Print shell completions
@@ -227,6 +239,44 @@ pub struct ControlArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `sheshi probe`.
+#[derive(Debug, Args)]
+pub struct ProbeArgs {
+    /// Controls, such as SH-05, or single probes, such as "SH-05 p1"; all unless said
+    pub controls: Vec<String>,
+    /// The running gateway's control socket
+    #[arg(long, value_name = "SOCKET", default_value = crate::config::DEFAULT_CONTROL, env = "SHESHI_CONTROL")]
+    pub control: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `sheshi drill`.
+#[derive(Debug, Args)]
+pub struct DrillArgs {
+    /// Which drill
+    #[arg(value_enum)]
+    pub name: Drill,
+    /// The gateway's configuration (TOML)
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG, value_hint = ValueHint::FilePath)]
+    pub config: PathBuf,
+    /// Search this folder for the marked name too, such as one with logs; may be repeated
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub also: Vec<PathBuf>,
+}
+
+/// The drills.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Drill {
+    /// The filter is stopped: nothing unfiltered may be answered
+    FailSafe,
+    /// A random name is asked for, then everything that is kept is searched for it
+    Marker,
+    /// Both
+    All,
 }
 
 /// `sheshi expel`.

@@ -7,18 +7,20 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sheshi_captive_portal::{Clock, Objection, SystemClock};
+use sheshi_evidence::record::Outcome;
 use sheshi_policy::{Compiled, Moment, Policy, Problems, Progress, Source};
 
 use crate::{
     city::CityStatus,
     cli::{
         ApproveArgs, CheckArgs, CompileArgs, ConsentsAction, ConsentsArgs, ControlArgs, ExpelArgs, ExplainArgs,
-        GuestsAction, GuestsArgs, JoinArgs, ObjectionsAction, ObjectionsArgs, RollbackArgs,
+        GuestsAction, GuestsArgs, JoinArgs, ObjectionsAction, ObjectionsArgs, ProbeArgs, RollbackArgs,
     },
     config::{self, ConfigError},
     control::{self, ControlError, Request},
     generations::{self, BuildError, Generations},
     guests::Ask,
+    probe::prober::Line,
     status::{GuestLine, Status},
     subscriptions,
 };
@@ -223,6 +225,26 @@ fn wire_name(text: &str) -> Result<Vec<u8>, Failure> {
 pub fn status(args: &ControlArgs) -> Result<(), Failure> {
     let status: Status = control::ask(&args.control, &Request::Status)?;
     if args.json { print_json(&status) } else { print(&status.to_string()) }
+}
+
+/// `sheshi probe`. 0 where all hold, 1 where one fails, 3 where one could not be told.
+pub fn probe(args: &ProbeArgs) -> Result<u8, Failure> {
+    let lines: Vec<Line> = control::ask(&args.control, &Request::Probe { controls: args.controls.clone() })?;
+    if lines.is_empty() {
+        return Err(Failure::Refused("no such control is measured: docs/profiles.md lists them".into()));
+    }
+    if args.json {
+        print_json(&lines)?;
+    } else {
+        let told = |line: &Line| format!("{:<14} {} {:<4} {}", line.outcome.text(), line.control, line.probe, line.saw);
+        print(&lines.iter().map(told).collect::<Vec<_>>().join("\n"))?;
+    }
+    let any = |outcome| lines.iter().any(|line| line.outcome == outcome);
+    Ok(match (any(Outcome::Fail), any(Outcome::Inconclusive)) {
+        (true, _) => 1,
+        (false, true) => 3,
+        (false, false) => 0,
+    })
 }
 
 /// `sheshi guests`.

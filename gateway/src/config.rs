@@ -61,6 +61,15 @@ pub struct Config {
     pub metrics: Option<SocketAddr>,
     /// What is recorded of the gateway's own measurements, if anything.
     pub evidence: Option<crate::evidence_log::Settings>,
+    /// How the gateway measures itself, if it does.
+    pub probes: Option<crate::probe::Settings>,
+}
+
+impl Config {
+    /// Where the synthetic guest is told what to do.
+    pub fn guest_socket(&self) -> PathBuf {
+        self.run.join("guest.sock")
+    }
 }
 
 /// Interfaces and addresses.
@@ -205,6 +214,12 @@ fn whole(top: &mut Section<'_, '_>, folder: &Path) -> Option<Config> {
     let metrics = top.section("metrics", metrics).flatten();
     let evidence = top.section("evidence", |section| evidence(section, &site, folder));
     let city = top.section("city", |section| city(section, folder)).flatten();
+    let witness = top.section("witness", crate::probe::witness).flatten();
+    let probes = top.section("probes", |section| crate::probe::settings(section, folder));
+    let probes = probes.map(|settings| crate::probe::Settings { witness, ..settings });
+    if probes.is_some() && evidence.is_none() {
+        top.missing("evidence", "write a section [evidence] with gateway: what is measured has to be written down");
+    }
     if !top.has("portal") {
         top.missing("portal", "write a section [portal] with name, organisation and contact");
     }
@@ -232,6 +247,7 @@ fn whole(top: &mut Section<'_, '_>, folder: &Path) -> Option<Config> {
         city,
         metrics,
         evidence,
+        probes,
     })
 }
 

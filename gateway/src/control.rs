@@ -72,6 +72,16 @@ pub enum Request {
         /// Which; the one before that in force unless said.
         generation: Option<u64>,
     },
+    /// Measure some controls now, or all.
+    Probe {
+        /// `SH-05`, or `SH-05 p1`; empty is all.
+        controls: Vec<String>,
+    },
+    /// Write down what a drill has found.
+    Record {
+        /// What came of it.
+        attempt: Box<sheshi_evidence::record::Attempt>,
+    },
 }
 
 /// The answer: a value, or what went wrong.
@@ -123,7 +133,11 @@ pub fn ask<T: DeserializeOwned>(path: &Path, request: &Request) -> Result<T, Con
     // Compiling millions of names takes its time; everything else answers at once.
     stream.set_read_timeout(Some(Duration::from_secs(match request {
         Request::Join { .. } => 60,
-        Request::Reload | Request::Approve { .. } | Request::Report { .. } | Request::Rollback { .. } => 300,
+        Request::Reload
+        | Request::Approve { .. }
+        | Request::Report { .. }
+        | Request::Rollback { .. }
+        | Request::Probe { .. } => 300,
         _ => 10,
     })))?;
     let mut line = serde_json::to_string(request)?;

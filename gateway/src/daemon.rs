@@ -36,10 +36,12 @@ use crate::{
     impostors::Impostors,
     metrics,
     network::{Event, Network},
+    notify,
     plan::{self, Plan, Seen, Trouble},
+    probe::prober::Sight,
     report, resolve,
     status::{GuestLine, ListLine, NetworkStatus, PolicyStatus, Service, Status},
-    subnet, subscriptions,
+    subnet, subscriptions, watchdog,
 };
 
 /// How long the guard may take for one request.
@@ -119,16 +121,23 @@ struct Gateway {
     /// Who passes for us on the guest side.
     impostors: Mutex<Impostors>,
     /// How each list stands.
-    lists: Mutex<Vec<ListStatus>>,
+    lists: Arc<Mutex<Vec<ListStatus>>>,
     /// What is recorded of our own measurements, when the configuration asks for it.
     evidence: Option<Arc<EvidenceLog>>,
     /// One reload at a time.
     reloading: tokio::sync::Mutex<()>,
     /// Told when a person wants lists to be fetched now.
     fetch: tokio::sync::Notify,
+    /// What is measured from the guest's side.
+    sight: std::sync::OnceLock<Arc<Sight>>,
+    /// One round of measuring at a time.
+    measuring: Arc<tokio::sync::Mutex<()>>,
 }
 
 async fn serve(config: Config) -> Result<(), Failure> {
+    // Whoever installs the package is not to wait for a guest side that has no address yet.
+    notify::say("READY=1\nSTATUS=starting: nothing is forwarded that the kernel does not hold already");
+    let waiting = tokio::spawn(watchdog::wait());
     let generations = Generations::open(&config.state, config.policy_key.clone())?;
     let (network, events) = Network::start(&config.network.guests).await.map_err(failed)?;
     let guard = meet_guard(&config).await;
@@ -188,9 +197,11 @@ async fn serve(config: Config) -> Result<(), Failure> {
         resolver,
         found: Mutex::default(),
         impostors: Mutex::default(),
-        lists: Mutex::default(),
+        lists: Arc::default(),
         reloading: tokio::sync::Mutex::default(),
         fetch: tokio::sync::Notify::new(),
+        sight: std::sync::OnceLock::new(),
+        measuring: Arc::default(),
         config,
     });
     gateway.note_lists(lists);
@@ -199,6 +210,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
     if let Some(trouble) = refused {
         gateway.find("policy", Some(trouble));
     }
+    waiting.abort();
     gateway.run(events, in_force).await
 }
 
@@ -336,6 +348,11 @@ impl Gateway {
         }
         let gateway = Arc::clone(&self);
         let fetching = tokio::spawn(async move { gateway.subscribe().await });
+        self.measure();
+        let threads = self.config.dns.threads;
+        let addresses = self.plan.borrow().addresses.clone();
+        tokio::spawn(watchdog::run(addresses, self.config.portal.name.clone(), threads));
+        notify::say("STATUS=guests are served");
         tracing::info!(site = self.config.site, generation = self.policy.load().generation(), "the gateway is up");
 
         let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
@@ -378,6 +395,36 @@ impl Gateway {
         while services.join_next().await.is_some() {}
         tracing::info!("the gateway ends; the firewall stays in force and admitted guests stay admitted");
         end
+    }
+
+    /// Starts measuring from the guest's side, where the configuration says so.
+    fn measure(&self) {
+        let (Some(settings), Some(log)) = (&self.config.probes, &self.evidence) else { return };
+        let sight = Sight::new(
+            self.config.clone(),
+            settings.clone(),
+            self.guard.clone(),
+            Arc::clone(&self.policy),
+            self.plan.subscribe(),
+            Arc::clone(&self.lists),
+            self.generations.clone(),
+            self.portal.clone(),
+            self.network.clone(),
+            Arc::clone(log),
+        );
+        match sight {
+            Ok(sight) => {
+                let sight = self.sight.get_or_init(|| Arc::new(sight));
+                tokio::spawn(Arc::clone(sight).run(Arc::clone(&self.measuring)));
+            }
+            Err(error) => self.find(
+                "evidence",
+                Some(Trouble::new(
+                    format!("nothing is measured: {error}"),
+                    "mend the log, then restart sheshi-gateway",
+                )),
+            ),
+        }
     }
 
     fn find(&self, finder: &'static str, trouble: Option<Trouble>) {
@@ -657,6 +704,12 @@ impl Gateway {
         let text = std::fs::read_to_string(self.config.run.join("leases")).unwrap_or_default();
         let seen = see(&self.config, &self.network);
         let range = seen.guests.as_ref().and_then(|guests| subnet::v4(&guests.addresses).next());
+        // The gateway's own guest takes an address from nobody.
+        let ours = |line: &&str| {
+            let mac = line.split_ascii_whitespace().nth(1).and_then(|mac| mac.parse().ok());
+            !mac.is_some_and(|mac| self.portal.is_synthetic(mac))
+        };
+        let text: String = text.lines().filter(ours).map(|line| format!("{line}\n")).collect();
         (dnsmasq::leases(&text, now), range.map_or(0, |range| range.pool_size()))
     }
 
@@ -670,6 +723,7 @@ impl Gateway {
                 self.portal
                     .sessions()
                     .into_iter()
+                    .filter(|session| !self.portal.is_synthetic(session.mac))
                     .map(|session| GuestLine {
                         mac: session.mac,
                         group: session.group.to_string(),
@@ -709,6 +763,17 @@ impl Gateway {
                     Err(error @ CityError::Asked(ClientError::Refused { .. })) => Reply::Refused(error.to_string()),
                     Err(error) => Reply::Failed(error.to_string()),
                 },
+            },
+            Request::Probe { controls } => match self.sight.get() {
+                Some(sight) => done(sight.measure_now(&controls, &self.measuring).await),
+                None => Reply::Refused("nothing is measured here: add [probes] to the configuration".into()),
+            },
+            Request::Record { attempt } => match self.sight.get() {
+                Some(sight) => match sight.take(*attempt) {
+                    Ok(()) => done(()),
+                    Err(error) => Reply::Failed(error.to_string()),
+                },
+                None => Reply::Refused("nothing is measured here: add [probes] to the configuration".into()),
             },
             Request::Reload | Request::Approve { .. } | Request::Rollback { .. } => match match &request {
                 Request::Approve { list } => self.approve(list).await,
@@ -811,6 +876,7 @@ impl Gateway {
                 leases: self.leases(),
             },
             firewall,
+            evidence: self.sight.get().and_then(|sight| sight.standing()),
             portal: serde_json::to_value(self.portal.stats()).unwrap_or_default(),
             dns: serde_json::to_value(self.resolver.stats()).unwrap_or_default(),
         }

@@ -2,8 +2,9 @@
 //!
 //! [`cli`] says what can be asked for, [`commands`] holds what ends by itself and [`daemon`] what runs: it reads the
 //! [`config`], follows the [`network`], makes the [`plan`] of the firewall, keeps compiled policies in [`generations`] and
-//! lists by URL up to date ([`subscriptions`]), and starts the rooms; [`city`] calls the dashboard. What is measured is kept in [`evidence_log`], [`report`]
-//! hands it out. [`control`] is the socket between the two. [`doctor`] looks at everything from outside.
+//! lists by URL up to date ([`subscriptions`]), and starts the rooms; [`city`] calls the dashboard. What is measured from the
+//! guest's side ([`probe`]) is kept in [`evidence_log`], [`report`] hands it out. [`control`] is the socket between daemon and
+//! command line. [`doctor`] looks at everything from outside.
 
 pub mod advertise;
 pub mod certifier;
@@ -24,7 +25,9 @@ pub mod guests;
 pub mod impostors;
 pub mod metrics;
 pub mod network;
+pub mod notify;
 pub mod plan;
+pub mod probe;
 pub mod report;
 pub mod resolve;
 pub mod status;
@@ -32,3 +35,4 @@ pub mod subnet;
 pub mod subscriptions;
 pub mod time_stamp;
 pub mod vouchers;
+pub mod watchdog;

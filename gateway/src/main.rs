@@ -43,6 +43,9 @@ fn main() -> ExitCode {
         Command::Rollback(args) => commands::rollback(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Advertise(args) => advertise::run(&args.config),
+        Command::Probe(args) => return probe(&args),
+        Command::Drill(args) => sheshi::probe::drill::run(&args),
+        Command::Guest(args) => sheshi::probe::guest::run(&args.config),
         Command::Dnsmasq(args) => daemon::dnsmasq(&args.config),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "sheshi", &mut std::io::stdout());
@@ -50,8 +53,16 @@ fn main() -> ExitCode {
         }
         Command::Man { folder } => commands::man(&folder),
     };
+    end(result.map(|()| 0))
+}
+
+fn probe(args: &sheshi::cli::ProbeArgs) -> ExitCode {
+    end(commands::probe(args))
+}
+
+fn end(result: Result<u8, Failure>) -> ExitCode {
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(Failure::Refused(text)) => told(&text, 2),
         Err(Failure::Failed(text)) => told(&text, 1),
     }

@@ -31,6 +31,9 @@ pub struct Status {
     pub network: NetworkStatus,
     /// The firewall, when the guard answers.
     pub firewall: Option<Health>,
+    /// What the gateway's own measurement amounts to; none where it does not measure, or has not yet.
+    #[serde(default)]
+    pub evidence: Option<crate::probe::standing::Standing>,
     /// The portal's figures.
     pub portal: serde_json::Value,
     /// The resolver's figures.
@@ -185,6 +188,10 @@ impl fmt::Display for Status {
                     writeln!(f, "          weaker: {weaker}")?;
                 }
             }
+        }
+        match &self.evidence {
+            None => writeln!(f, "evidence  nothing measured yet")?,
+            Some(standing) => writeln!(f, "evidence  {standing}")?,
         }
         let figure = |value: &serde_json::Value, key: &str| value[key].as_u64().unwrap_or_default();
         writeln!(

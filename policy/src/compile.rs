@@ -6,7 +6,7 @@ use crate::{
     BlockAnswer, Category, CategoryInfo, Edition, Format, ListInfo, Policy,
     addresses::Addresses,
     atom::{Atom, Scope, What},
-    explain, file,
+    canary, explain, file,
     hashed::{self, DIGEST},
     list::Kind,
     meta::{Hashed, Meta, MetaException, MetaOrder, Target},
@@ -111,6 +111,7 @@ pub fn compile(
     let names = builder.write(&mut sets, progress)?;
     let meta = Meta {
         organisation: policy.organisation.clone(),
+        canary_zone: policy.canary_zone.as_ref().map(|zone| zone.to_string().into()),
         groups: policy.groups.clone(),
         scheduled: (0..categories.len()).map(|number| policy.scheduled.get(number).copied().flatten()).collect(),
         categories,
@@ -209,12 +210,9 @@ fn order_category(categories: &mut Vec<CategoryInfo>) -> Result<Category, Compil
 fn canaries(policy: &Policy, list: &List, edition: &Edition) -> Option<Edition> {
     let zone = policy.canary_zone.as_ref()?;
     let category = policy.categories.get(usize::from(list.category?.0))?;
-    let label = |text: &str| -> String {
-        let letters = text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' });
-        letters.take(63).collect()
-    };
-    let of_category = format!("{}.{zone}", label(&category.name));
-    let of_edition = format!("{}.{}.{zone}", label(edition.edition()), label(&list.name));
+    let zone = zone.to_string();
+    let of_category = canary::of_category(&category.name, &zone);
+    let of_edition = canary::of_edition(edition.edition(), &list.name, &zone);
     // Each stands for itself alone: what is below a category's may be that of an edition that is not in force.
     let list = List { subdomains: false, ..list.clone() };
     let digest = edition.key.as_ref().filter(|_| !edition.hashes.is_empty());
@@ -376,13 +374,13 @@ impl<'a> Builder<'a> {
                 self.text(&name, what, scope)?;
             }
             targets.push(match engine.answer {
-                search::Answer::Alias(name) => match Name::parse(name) {
+                search::SafeMode::Alias(name) => match Name::parse(name) {
                     Ok(target) => Target::Alias(name.into(), target.wire()),
                     Err(_) => Target::Block,
                 },
-                search::Answer::YouTube => Target::YouTube,
-                search::Answer::Addresses(addresses) => Target::Addresses(addresses.into()),
-                search::Answer::Block => Target::Block,
+                search::SafeMode::YouTube => Target::YouTube,
+                search::SafeMode::Addresses(addresses) => Target::Addresses(addresses.into()),
+                search::SafeMode::Block => Target::Block,
             });
         }
         Ok(targets)

@@ -8,6 +8,7 @@
 
 mod addresses;
 mod atom;
+mod canary;
 pub mod client;
 mod compile;
 mod compiled;
@@ -35,6 +36,7 @@ mod spec;
 mod table;
 pub mod verdict;
 
+pub use canary::Canary;
 pub use client::{Client, Directory, Mac};
 pub use compile::{CompileError, Progress, compile};
 pub use compiled::Compiled;
@@ -47,6 +49,7 @@ pub use name::{Name, NotAName};
 pub use network::{Network, NotANetwork};
 pub use policy::{Format, List, Organisation, Policy, Source};
 pub use problem::{Problem, Problems};
+pub use search::{SafeMode, search_engines};
 pub use sign::sign;
 pub use spec::Spec;
 pub use verdict::{Action, BlockAnswer, Category, GroupId, Moment, Reason, Rule, Verdict, View};

@@ -10,6 +10,8 @@ use crate::{CategoryInfo, Group, ListInfo, pattern::Pattern, policy::Organisatio
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Meta {
     pub(crate) organisation: Organisation,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) canary_zone: Option<Box<str>>,
     pub(crate) groups: Vec<Group>,
     pub(crate) categories: Vec<CategoryInfo>,
     /// For each category, its schedule's position in `schedules`.

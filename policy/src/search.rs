@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 /// What an engine's name is answered with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Answer {
+pub enum SafeMode {
     /// An alias of this name.
     Alias(&'static str),
     /// The restricted mode of YouTube that the group has.
@@ -26,13 +26,13 @@ pub(crate) struct Engine {
     pub(crate) names: &'static [&'static str],
     /// Further domains, each taken with the prefixes that end in a dot.
     pub(crate) domains: &'static [&'static str],
-    pub(crate) answer: Answer,
+    pub(crate) answer: SafeMode,
     /// Whether what is below the names is meant too.
     pub(crate) below: bool,
 }
 
 const fn engine(name: &'static str, names: &'static [&'static str], target: &'static str) -> Engine {
-    Engine { name: Some(name), names, domains: &[], answer: Answer::Alias(target), below: false }
+    Engine { name: Some(name), names, domains: &[], answer: SafeMode::Alias(target), below: false }
 }
 
 /// Alias for YouTube's strict mode.
@@ -46,7 +46,7 @@ pub(crate) const ENGINES: &[Engine] = &[
         name: Some("google"),
         names: &["www.google."],
         domains: GOOGLE,
-        answer: Answer::Alias("forcesafesearch.google.com"),
+        answer: SafeMode::Alias("forcesafesearch.google.com"),
         below: false,
     },
     Engine {
@@ -59,7 +59,7 @@ pub(crate) const ENGINES: &[Engine] = &[
             "www.youtube-nocookie.com",
         ],
         domains: &[],
-        answer: Answer::YouTube,
+        answer: SafeMode::YouTube,
         below: false,
     },
     engine("bing", &["www.bing.com", "bing.com", "edgeservices.bing.com"], "strict.bing.com"),
@@ -69,14 +69,14 @@ pub(crate) const ENGINES: &[Engine] = &[
         // No safe mode is documented for these two.
         names: &["html.duckduckgo.com", "lite.duckduckgo.com"],
         domains: &[],
-        answer: Answer::Block,
+        answer: SafeMode::Block,
         below: false,
     },
     Engine {
         name: Some("yandex"),
         names: &["yandex.", "www.yandex.", "ya.ru", "www.ya.ru", "xn--d1acpjx3f.xn--p1ai"],
         domains: YANDEX,
-        answer: Answer::Addresses(&[IpAddr::V4(Ipv4Addr::new(213, 180, 193, 56))]),
+        answer: SafeMode::Addresses(&[IpAddr::V4(Ipv4Addr::new(213, 180, 193, 56))]),
         below: false,
     },
     engine("pixabay", &["pixabay.com"], "safesearch.pixabay.com"),
@@ -106,10 +106,15 @@ pub(crate) const ENGINES: &[Engine] = &[
             "sogou.com",
         ],
         domains: &[],
-        answer: Answer::Block,
+        answer: SafeMode::Block,
         below: true,
     },
 ];
+
+/// Every engine that is known: its names, and what they are answered with where the policy holds it to its safe mode.
+pub fn search_engines() -> impl Iterator<Item = (Vec<String>, SafeMode)> {
+    ENGINES.iter().map(|engine| (engine.all_names().collect(), engine.answer))
+}
 
 impl Engine {
     /// Every name it is asked by.
@@ -156,7 +161,7 @@ mod tests {
         let mut targets = vec![YOUTUBE_MODERATE, YOUTUBE_STRICT];
         for engine in ENGINES {
             asked.extend(engine.all_names());
-            if let Answer::Alias(target) = engine.answer {
+            if let SafeMode::Alias(target) = engine.answer {
                 targets.push(target);
             }
         }

@@ -137,6 +137,7 @@ fn run(command: Action, folder: &Path) -> Result<i32, LabError> {
                 policy,
                 dashboard,
                 keep,
+                probes: !naive,
                 ..Options::default()
             };
             up(folder, options).map(|()| 0)
@@ -170,6 +171,13 @@ fn up(folder: &Path, options: Options) -> Result<(), LabError> {
         lab.guest(&format!("guest{number}")).join().map_err(|problem| lab.explain(problem))?;
     }
     status(folder, false)?;
+    if lab.options().probes {
+        eprintln!("running the drills: the filter stopped, a marked name …");
+        match lab.drill("all") {
+            Ok(told) => println!("{}", told.trim_end()),
+            Err(problem) => eprintln!("{problem}"),
+        }
+    }
     println!("{}", what_next(folder, naive, city));
     // Other children end too; only the lab's own end is ours.
     while signals.wait().doing(|| "waiting for Ctrl-C".into())? == Signal::SIGCHLD && !lab.has_ended() {}
@@ -236,6 +244,9 @@ fn what_next(folder: &Path, naive: bool, city: bool) -> String {
             );
         }
         text += &step("gateway", "nft list ruleset");
+        let control = format!("env SHESHI_CONTROL={}/run/control.sock sheshi", folder.display());
+        text += &step("gateway", &format!("{control} status            # what the synthetic guest has measured"));
+        text += &step("gateway", &format!("{control} probe SH-05       # measure a control now"));
         text += &step("internet", "tcpdump -ni isp                         # what gets out");
     }
     text += &format!("Logs are in {}/log. Ctrl-C ends it all.", folder.display());

@@ -2,8 +2,11 @@
 
 use std::{
     fs,
+    net::{Ipv4Addr, Ipv6Addr},
     os::unix::fs::{PermissionsExt, chown},
     path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
 };
 
 use serde::Serialize;
@@ -13,6 +16,7 @@ use crate::{
     inside::processes::GATEWAY_OWNER,
     options::{Ipv6, Isolation, Options},
     plan,
+    wait::until,
 };
 
 #[derive(Serialize)]
@@ -30,6 +34,25 @@ struct Config {
     control: Socket,
     #[serde(skip_serializing_if = "Option::is_none")]
     city: Option<City>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    probes: Option<Probes>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    witness: Option<Witness>,
+}
+
+#[derive(Serialize)]
+struct Probes {
+    clocks: Vec<String>,
+    approved: &'static str,
+    enrolled: &'static str,
+    popular: &'static str,
+}
+
+#[derive(Serialize)]
+struct Witness {
+    name: &'static str,
+    v4: Ipv4Addr,
+    v6: Ipv6Addr,
 }
 
 #[derive(Serialize)]
@@ -137,6 +160,13 @@ pub(crate) fn write(folder: &Path, options: &Options) -> Result<(), LabError> {
             dashboard: format!("https://{}", plan::DASHBOARD),
             authorities: folder.join("internet/ca.pem"),
         }),
+        probes: options.probes.then(|| Probes {
+            clocks: plan::CLOCKS.iter().map(|clock| format!("{clock}:123")).collect(),
+            approved: "policy.approved",
+            enrolled: "enrolled.pem",
+            popular: "popular.txt",
+        }),
+        witness: options.probes.then_some(Witness { name: plan::WITNESS, v4: plan::ECHO_V4, v6: plan::ECHO_V6 }),
         state: state.clone(),
         run: run.clone(),
     };
@@ -173,11 +203,33 @@ fn write_policy(folder: &Path, options: &Options) -> Result<(), LabError> {
     let policy = options.policy.clone().unwrap_or_else(|| shipped.join(of_lists));
     let lists = options.lists.clone().unwrap_or_else(|| shipped.join("lists"));
     let lists = lists.canonicalize().doing(|| format!("finding the folder of lists {}", lists.display()))?;
-    let text = fs::read(&policy).doing(|| format!("reading {}", policy.display()))?;
+    let mut text = fs::read_to_string(&policy).doing(|| format!("reading {}", policy.display()))?;
+    if options.probes && !text.contains("[canary]") {
+        text += &format!("\n[canary]\nzone = \"{}\"\n", plan::CANARIES);
+    }
+    if options.probes {
+        let popular: String = (0..300).map(|number| format!("popular{number}.example.org\n")).collect();
+        fs::write(folder.join("popular.txt"), popular).doing(|| "writing popular.txt".into())?;
+    }
     fs::write(policy_path(folder), text).doing(|| format!("writing {}", policy_path(folder).display()))?;
     // The policy names its lists from where it is: `lists/…`.
     let link = folder.join("lists");
-    std::os::unix::fs::symlink(&lists, &link).doing(|| format!("linking {}", link.display()))
+    std::os::unix::fs::symlink(&lists, &link).doing(|| format!("linking {}", link.display()))?;
+    if options.probes { approve_policy(folder) } else { Ok(()) }
+}
+
+/// What the city's owner of the policy does: `sha256sum policy.toml > policy.approved`.
+pub fn approve_policy(folder: &Path) -> Result<(), LabError> {
+    let sum = Command::new("sha256sum").arg(policy_path(folder)).output();
+    let sum = sum.doing(|| "running sha256sum".into())?;
+    fs::write(folder.join("policy.approved"), sum.stdout).doing(|| "writing policy.approved".into())
+}
+
+/// What the city does when it enrols a gateway: it keeps a copy of its public key.
+pub(crate) fn enrol(folder: &Path) -> Result<(), LabError> {
+    let key = folder.join("state/evidence/gateway.pub.pem");
+    until("the gateway's key", Duration::from_secs(20), || key.exists().then_some(()))?;
+    fs::copy(&key, folder.join("enrolled.pem")).map(drop).doing(|| "enrolling the gateway's key".into())
 }
 
 /// The daemon's account must be able to reach the folder and to write what is its own.

@@ -120,7 +120,8 @@ impl Lab {
             return Ok(());
         }
         let open = || (self.gateway_status().ok()?["service"] == "open").then_some(());
-        until("the gateway to open for guests", left(), open).map_err(|problem| self.explain(problem))
+        until("the gateway to open for guests", left(), open).map_err(|problem| self.explain(problem))?;
+        if self.options.probes { config::enrol(&self.folder) } else { Ok(()) }
     }
 
     /// What `sheshi status --json` says.
@@ -197,6 +198,29 @@ impl Lab {
         command.extend_from_slice(arguments);
         command.extend_from_slice(&["--control", &socket]);
         self.place("gateway").output(&command)
+    }
+
+    /// Runs `sheshi drill NAME`; what it printed, or what it said instead.
+    pub fn drill(&self, name: &str) -> Result<String, LabError> {
+        let program = own_program("sheshi")?.display().to_string();
+        let (config, logs) = (config::path(&self.folder).display().to_string(), self.folder.join("log"));
+        let logs = logs.display().to_string();
+        self.place("gateway").output(&[&program, "drill", name, "--config", &config, "--also", &logs])
+    }
+
+    /// What `sheshi probe CONTROL …` finds now: control and probe, outcome, and what was seen.
+    pub fn probe(&self, controls: &[&str]) -> Result<Vec<(String, String, String)>, LabError> {
+        let program = own_program("sheshi")?.display().to_string();
+        let socket = config::control_socket(&self.folder).display().to_string();
+        let mut command = vec![program.as_str(), "probe", "--json", "--control", &socket];
+        command.extend_from_slice(controls);
+        let output = self.place("gateway").exec(&command)?;
+        let lines: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).map_err(|_| {
+            LabError::Refused(format!("sheshi probe: {}", String::from_utf8_lossy(&output.stderr).trim()))
+        })?;
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        let name = |line: &serde_json::Value| format!("{} {}", text(&line["control"]), text(&line["probe"]));
+        Ok(lines.iter().map(|line| (name(line), text(&line["outcome"]), text(&line["saw"]))).collect())
     }
 
     /// Every question that reached a resolver on the internet side, in order.

@@ -27,7 +27,7 @@ mod tls;
 mod wait;
 
 pub use arrivals::{Arrival, Asked};
-pub use config::{control_socket, path as config_path, policy_path};
+pub use config::{approve_policy, control_socket, path as config_path, policy_path};
 pub use control::{ProcessStatus, Status};
 pub use error::LabError;
 pub use guest::{BYPASS_PAGE, Guest, Lease, REAL_PAGE};

@@ -59,6 +59,8 @@ pub struct Options {
     pub settings: String,
     /// The Unix socket of a dashboard, which stands on the lab's internet under its name then.
     pub dashboard: Option<PathBuf>,
+    /// Whether the gateway measures itself through a synthetic guest.
+    pub probes: bool,
     /// Whether the lab's folder (logs, state) stays when the lab ends.
     pub keep: bool,
 }
@@ -75,6 +77,7 @@ impl Default for Options {
             session: "8h".into(),
             settings: String::new(),
             dashboard: None,
+            probes: false,
             keep: false,
         }
     }

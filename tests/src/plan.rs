@@ -46,6 +46,12 @@ pub const ECHO_PORTS: [u16; 6] = [7, 22, 123, 1194, 4500, 51820];
 
 /// Where the echo host also stamps time (RFC 3161 over HTTP).
 pub const STAMPS_PORT: u16 = 3180;
+/// Servers of the right time (SNTP).
+pub const CLOCKS: [Ipv4Addr; 2] = [Ipv4Addr::new(203, 0, 113, 123), Ipv4Addr::new(203, 0, 113, 124)];
+/// The host that stands for the internet where the gateway measures itself: the echo host's name.
+pub const WITNESS: &str = "witness.sheshi-lab.example";
+/// The city's canary zone.
+pub const CANARIES: &str = "canary.sheshi-lab.example";
 
 /// Public resolvers that devices have built in.
 pub const FOREIGN_V4: [Ipv4Addr; 4] =
@@ -80,7 +86,7 @@ pub fn guest_mac(number: u8) -> [u8; 6] {
 
 /// Every address that lives on the internet side.
 pub fn internet_addresses() -> Vec<IpAddr> {
-    let v4 = [UPSTREAM_V4, WEB_V4, BYPASS_V4, ECHO_V4].into_iter().chain(FOREIGN_V4).map(IpAddr::V4);
+    let v4 = [UPSTREAM_V4, WEB_V4, BYPASS_V4, ECHO_V4].into_iter().chain(CLOCKS).chain(FOREIGN_V4).map(IpAddr::V4);
     let v6 = [UPSTREAM_V6, WEB_V6, BYPASS_V6, ECHO_V6].into_iter().chain(FOREIGN_V6).map(IpAddr::V6);
     v4.chain(v6).collect()
 }

@@ -434,6 +434,27 @@ impl Edition {
         self.entries.len()
     }
 
+    /// Its blocked names as text, in no order: what a sample is drawn from. Patterns, addresses and hashed names are not
+    /// among them.
+    pub fn listed(&self) -> impl Iterator<Item = String> + '_ {
+        let blocked = self.names().filter(|(_, entry)| {
+            matches!(entry.kind, Kind::Listed | Kind::Important) && matches!(entry.scope, Scope::Tree | Scope::Exact)
+        });
+        blocked.map(|(name, _)| {
+            let mut text = String::with_capacity(name.len());
+            let mut rest = name;
+            while let Some((length, after)) = rest.split_first().filter(|(length, _)| **length > 0) {
+                let (label, after) = after.split_at(usize::from(*length).min(after.len()));
+                if !text.is_empty() {
+                    text.push('.');
+                }
+                text.extend(label.iter().map(|octet| char::from(*octet)));
+                rest = after;
+            }
+            text
+        })
+    }
+
     pub(crate) fn placed(&self) -> impl Iterator<Item = (u32, &[u8], Entry)> {
         self.names().map(|(name, entry)| (entry.start, name, entry))
     }

@@ -98,7 +98,7 @@ pub(crate) fn add(supervisor: &Supervisor, options: &Options, folder: &Path) -> 
     Ok(now)
 }
 
-fn sheshi(place: &Place, options: &Options, folder: &Path) -> Result<[(&'static str, Process); 3], LabError> {
+fn sheshi(place: &Place, options: &Options, folder: &Path) -> Result<Vec<(&'static str, Process)>, LabError> {
     let (guard, gateway) = (own_program("sheshi-guard")?, own_program("sheshi")?);
     let config = config::path(folder);
     let dnsmasq = folder.join("dnsmasq.conf");
@@ -122,7 +122,7 @@ fn sheshi(place: &Place, options: &Options, folder: &Path) -> Result<[(&'static 
         ],
         owner,
     };
-    Ok([
+    let mut all = vec![
         ("guard", process(guard_command(&guard, folder, owner), None)),
         ("gateway", process(vec![text(&gateway), "gateway".into(), "--config".into(), text(&config)], owner)),
         // Before it offers an address dnsmasq pings it for three seconds; tests need not wait for that.
@@ -138,7 +138,13 @@ fn sheshi(place: &Place, options: &Options, folder: &Path) -> Result<[(&'static 
                 None,
             ),
         ),
-    ])
+    ];
+    if options.probes {
+        // First of all: it watches what is answered before anything else is up. It needs rights that the daemon has not.
+        let command = vec![text(&own_program("sheshi")?), "guest".into(), "--config".into(), text(&config)];
+        all.insert(0, ("probe", process(command, None)));
+    }
+    Ok(all)
 }
 
 fn guard_command(guard: &Path, folder: &Path, owner: Option<u32>) -> Vec<String> {

@@ -3,6 +3,7 @@
 //! It answers genuinely, so that every test of what does *not* get through has a positive control.
 
 mod capture;
+mod clock;
 mod echo;
 mod names;
 mod resolvers;
@@ -34,6 +35,7 @@ pub(crate) fn run(folder: &Path) -> Result<(), LabError> {
         web::start(&resolver, &acceptor, folder).await?;
         echo::start(&plan::ECHO_PORTS).await?;
         stamps::start(folder)?;
+        clock::start().await?;
         let ready = folder.join("ready");
         fs::write(&ready, "").doing(|| format!("writing {}", ready.display()))?;
         loop {

@@ -7,6 +7,9 @@
 //! | `NAME.alias.example.org` | CNAME to NAME, and NAME's addresses |
 //! | `NAME.service.example.org` | HTTPS record that sends clients on to NAME (RFC 9460 AliasMode) |
 //! | `NAME.target.example.org` | HTTPS record whose service is at NAME |
+//! | `alias.`, `service.` below the canary zone | the same to the canary `adult` |
+//! | the witness's name | the echo host; `subnet.` below it: TXT, the client subnet that came with the question |
+//! | `sheshi-….` below com, org and al | NXDOMAIN |
 //! | `a-b-c-d.address.example.org` | the address a.b.c.d |
 //! | `….tunnel-lab.net` | what the tunnel's server says, where one runs |
 //! | anything else | the web server; HTTPS and others: no data |
@@ -26,6 +29,7 @@ use hickory_proto::{
         Name, RData, Record, RecordType,
         rdata::{
             CNAME, HTTPS, SOA, SVCB, TXT,
+            opt::EdnsCode,
             svcb::{Alpn, SvcParamKey, SvcParamValue},
         },
     },
@@ -109,6 +113,13 @@ impl Resolver {
             own.set_dnssec_ok(edns.flags().dnssec_ok);
             reply.set_edns(own);
         }
+        let subnet = question.edns.as_ref().and_then(|edns| edns.option(EdnsCode::Subnet));
+        let told = subnet.map_or_else(|| "none".to_owned(), |subnet| format!("{subnet:?}"));
+        if name == format!("subnet.{}", plan::WITNESS) && kind == RecordType::TXT {
+            let record = Record::from_rdata(query.name().clone(), TTL, RData::TXT(TXT::new(vec![told])));
+            reply.add_answers(vec![record]);
+            return reply.to_vec().ok();
+        }
         match records(query.name(), name, kind, foreign) {
             Some(records) if records.is_empty() => drop(reply.add_authority(start_of_authority()?)),
             Some(records) => drop(reply.add_answers(records)),
@@ -125,6 +136,22 @@ impl Resolver {
 fn records(owner: &Name, name: &str, kind: RecordType, foreign: bool) -> Option<Vec<Record>> {
     let record = |owner: &Name, data: RData| Record::from_rdata(owner.clone(), TTL, data);
     let other = |name: &str| Name::from_str(&format!("{name}.")).ok();
+    let random = name.split_once('.').is_some_and(|(label, top)| label.starts_with("sheshi-") && !top.contains('.'));
+    if random {
+        return None;
+    }
+    let (canary, adult) = (name.strip_suffix(plan::CANARIES), format!("adult.{}", plan::CANARIES));
+    if canary == Some("alias.") {
+        let mut all = vec![record(owner, RData::CNAME(CNAME(other(&adult)?)))];
+        if kind != RecordType::CNAME {
+            all.extend(records(&other(&adult)?, &adult, kind, foreign)?);
+        }
+        return Some(all);
+    }
+    if canary == Some("service.") && kind == RecordType::HTTPS {
+        let alpn = (SvcParamKey::Alpn, SvcParamValue::Alpn(Alpn(vec!["h2".into()])));
+        return Some(vec![record(owner, RData::HTTPS(HTTPS(SVCB::new(1, other(&adult)?, vec![alpn]))))]);
+    }
     if name == "dead.example.net" || name.ends_with(".dead.example.net") {
         return None;
     }
@@ -147,7 +174,13 @@ fn records(owner: &Name, name: &str, kind: RecordType, foreign: bool) -> Option<
         };
         return Some(service.map(|service| record(owner, RData::HTTPS(HTTPS(service)))).into_iter().collect());
     }
-    let (v4, v6) = if foreign { (plan::BYPASS_V4, plan::BYPASS_V6) } else { (plan::WEB_V4, plan::WEB_V6) };
+    let (v4, v6) = if name == plan::WITNESS {
+        (plan::ECHO_V4, plan::ECHO_V6)
+    } else if foreign {
+        (plan::BYPASS_V4, plan::BYPASS_V6)
+    } else {
+        (plan::WEB_V4, plan::WEB_V6)
+    };
     let spelled =
         name.strip_suffix(".address.example.org").and_then(|text| Ipv4Addr::from_str(&text.replace('-', ".")).ok());
     Some(match kind {
