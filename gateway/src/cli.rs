@@ -491,7 +491,7 @@ pub enum AttestAction {
         after_help = "Make a key with: openssl genpkey -algorithm ed25519 -out person.key (umask 077)\n\nExample:\n  sheshi attest sign SH-28 p2 --key person.key --by \"A. Hoxha, RDI\" --text \"Walked the square\" --from 2026-11-23 --to 2027-11-23 -o paper.json"
     )]
     Sign(AttestSign),
-    /// Write a signed statement into the gateway's log, when its signer is one of [evidence] people
+    /// Write a signed statement into the gateway's log, when its signer is one of the configuration's people
     Enter {
         /// The signed statement
         #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]

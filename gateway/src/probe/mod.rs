@@ -1,9 +1,9 @@
 //! Measuring the filter from the guest's side, all day.
 //!
-//! A process of its own, the [`guest`], joins as a phone does and tries what it is told ([`wire`]). The gateway decides what
-//! to try and what it means: a [`round`] gives each probe what it needs, the probes are in `controls`, [`judge`] holds the
-//! rules of what counts as blocked or closed. [`ledger`] writes what came of it into the signed log and says what it amounts
-//! to; [`prober`] runs each probe at its cadence, [`drill`] what the daemon cannot do to itself.
+//! A process of its own, the `guest`, joins as a phone does and tries what it is told (`wire`). The gateway decides what
+//! to try and what it means: a `round` gives each probe what it needs, the probes are in `controls`, `judge` holds the
+//! rules of what counts as blocked or closed. `ledger` writes what came of it into the signed log and says what it amounts
+//! to; `prober` runs each probe at its cadence, `drill` what the daemon cannot do to itself.
 
 #![allow(
     clippy::result_large_err,

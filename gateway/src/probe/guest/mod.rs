@@ -1,9 +1,9 @@
 //! `sheshi guest`: the synthetic guest, a process of its own that joins a guest network as a phone does.
 //!
-//! It makes a network namespace, lays a [`cable`] from it to the guests' bridge, and gives up the rights for that before it
-//! reads the first byte of any network. Then it joins ([`dhcp`], [`routers`]) and does what the gateway asks over a Unix
-//! socket ([`deeds`]): it sends and says what it saw, and judges nothing. Until the gateway first speaks, after a boot, it
-//! keeps a [`watch`] for anything that is answered too early.
+//! It makes a network namespace, lays a `cable` from it to the guests' bridge, and gives up the rights for that before it
+//! reads the first byte of any network. Then it joins (`dhcp`, `routers`) and does what the gateway asks over a Unix
+//! socket (`deeds`): it sends and says what it saw, and judges nothing. Until the gateway first speaks, after a boot, it
+//! keeps a `watch` for anything that is answered too early.
 
 mod cable;
 mod deeds;
