@@ -145,6 +145,8 @@ fn tunnel_of_an_admitted_guest_is_slowed_and_counted_while_others_browse() {
 
 /// A page: thirty sites, and two dozen names below one of them, in both families.
 fn browse(guest: &Guest, page: usize) {
+    // A page a second is more than a person reads, and less than the bound on all questions (100 a second).
+    std::thread::sleep(Duration::from_secs(1));
     let sites = (0..30).map(|n| format!("www.site{page}x{n}.com"));
     let own = (0..24).map(|n| format!("img{n}.page{page}.newspaper.org"));
     for name in sites.chain(own) {

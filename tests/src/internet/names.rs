@@ -136,7 +136,9 @@ impl Resolver {
 fn records(owner: &Name, name: &str, kind: RecordType, foreign: bool) -> Option<Vec<Record>> {
     let record = |owner: &Name, data: RData| Record::from_rdata(owner.clone(), TTL, data);
     let other = |name: &str| Name::from_str(&format!("{name}.")).ok();
-    let random = name.split_once('.').is_some_and(|(label, top)| label.starts_with("sheshi-") && !top.contains('.'));
+    let random = name
+        .split_once('.')
+        .is_some_and(|(label, top)| label.starts_with("sheshi-") && ["com", "org", "al"].contains(&top));
     if random {
         return None;
     }

@@ -25,7 +25,7 @@ use crate::{
 pub(super) fn boot(round: &Round<'_>, probe: &str) -> Result {
     let watch = round.sight.watch().filter(|watch| watch.tried > 0);
     let watch = watch.ok_or_else(|| {
-        Found::unclear("no start of the device was watched yet: run `sheshi drill reboot`, or reboot")
+        Found::unclear("no start of the device was watched yet: reboot it, with `sheshi guest` started at the boot")
     })?;
     let saw = format!("{} tries in {} ms, {} unfiltered", watch.tried, watch.ms, watch.unfiltered);
     let ask = match probe {
