@@ -34,7 +34,10 @@ fn stamp(folder: &Path, bundle: &mut Bundle) {
     fs::write(folder.join("serial"), "01\n").unwrap();
     fs::write(folder.join("checkpoint"), &bundle.files[bundle::CHECKPOINT]).unwrap();
     openssl(folder, "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out root.key");
-    openssl(folder, "req -new -x509 -key root.key -out tsa-root.pem -days 3650 -subj /CN=Root -config c.cnf");
+    openssl(
+        folder,
+        "req -new -x509 -key root.key -out tsa-root.pem -days 3650 -subj /CN=Root -config c.cnf -addext basicConstraints=critical,CA:TRUE",
+    );
     openssl(folder, "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out tsa.key");
     openssl(folder, "req -new -key tsa.key -out tsa.csr -config c.cnf");
     openssl(
