@@ -224,7 +224,7 @@ impl City {
             "" => "make a code on the dashboard's page Fleet, then run `sheshi join CODE`",
             "pending" => "an operator compares the fingerprint on the dashboard's page Fleet, and approves",
             "quarantined" | "revoked" | "refused" => {
-                "revoke this gateway in the dashboard, remove the folder `city` below its state, restart it and join again"
+                "revoke this gateway in the dashboard, move the folders `city` and `evidence` below its state away (the key is in one, its numbers in the other), restart it and join again"
             }
             _ => "see that the dashboard can be reached from here; nothing else waits for it",
         };
@@ -283,9 +283,6 @@ pub fn report(status: &Status) -> Report {
         entries: list.entries.into(),
         refused: list.refused.into(),
     };
-    // Bounded as the dashboard wants it: a trouble too many must not keep the report away.
-    let line =
-        |text: &str| text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(500).collect();
     Report {
         site: status.site.clone(),
         version: status.version.clone(),
@@ -297,8 +294,9 @@ pub fn report(status: &Status) -> Report {
         troubles: status
             .troubles
             .iter()
+            // As many as the dashboard takes: one too many must not keep the report away.
             .take(50)
-            .map(|trouble| message::Trouble { what: line(&trouble.what), fix: line(&trouble.fix) })
+            .map(|trouble| message::Trouble { what: message::line(&trouble.what), fix: message::line(&trouble.fix) })
             .collect(),
         policy: status.policy.as_ref().map(|policy| PolicyInForce {
             generation: policy.generation,

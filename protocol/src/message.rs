@@ -106,12 +106,20 @@ pub struct Refusal {
 const NAME: usize = 100;
 const SENTENCE: usize = 500;
 
+/// Marks that turn the direction of writing make a text read as another one.
+fn is_readable(letter: char) -> bool {
+    let turning = matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}');
+    !letter.is_control() && !turning
+}
+
 /// Whether a text is one line of readable characters, of at most so many.
 fn readable(text: &str, most: usize) -> bool {
-    // Marks that turn the direction of writing make a text read as another one.
-    let turning =
-        |letter| matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}');
-    text.chars().count() <= most && !text.chars().any(|letter| letter.is_control() || turning(letter))
+    text.chars().count() <= most && text.chars().all(is_readable)
+}
+
+/// A text as the one line that a trouble may be: what is not readable becomes a space, what is too long is cut.
+pub fn line(text: &str) -> String {
+    text.chars().map(|letter| if is_readable(letter) { letter } else { ' ' }).take(SENTENCE).collect()
 }
 
 /// A site's name: something to read, of at most a hundred characters.
@@ -155,5 +163,19 @@ impl Report {
             return Some("policy.lists: want at most 1000, with texts of at most 100 characters");
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_text_becomes_a_line_that_a_report_may_carry() {
+        for text in ["line 1\nline 2", "\u{202e}turned", &"x".repeat(2000), ""] {
+            assert!(readable(&line(text), SENTENCE), "{text:.20}");
+        }
+        assert!(!readable("\u{202e}turned", SENTENCE) && !readable("two\nlines", SENTENCE));
+        assert_eq!(line("no route to 192.0.2.1"), "no route to 192.0.2.1");
     }
 }
