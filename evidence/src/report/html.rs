@@ -131,23 +131,11 @@ impl Page<'_> {
 
     fn verdict(&mut self) {
         let d = self.details;
-        let count = |state| d.controls.iter().filter(|control| control.mandatory && control.state == state).count();
-        let (failed, unproven) = (count(Outcome::Fail), count(Outcome::Inconclusive));
-        let mut parts = Vec::new();
-        if failed > 0 {
-            parts.push(format!("{failed} {}", self.of(words::FAILED)));
-        }
-        if unproven > 0 {
-            parts.push(format!("{unproven} {}", self.of(words::UNPROVEN)));
-        }
-        if parts.is_empty() {
-            parts.push(self.of(words::NO_FINDING).to_owned());
-        }
         self.put(&format!(
             "<div class=\"verdict\">{} <b>{}</b> ({})<br>{} {} {} · {} {} · {} {} {}</div>\n",
             self.of(words::VERDICT),
             self.of(words::verdict(d.verdict)),
-            parts.join(", "),
+            self.language.findings(d),
             self.of(words::MEASURED),
             percent(d.coverage_ppm),
             self.of(words::OF_THE_TIME),

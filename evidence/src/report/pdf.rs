@@ -132,24 +132,12 @@ impl Page<'_> {
 
     fn verdict(&mut self) {
         let d = self.details;
-        let count = |state| d.controls.iter().filter(|control| control.mandatory && control.state == state).count();
-        let (failed, unproven) = (count(Outcome::Fail), count(Outcome::Inconclusive));
-        let mut parts = Vec::new();
-        if failed > 0 {
-            parts.push(format!("{failed} {}", self.of(words::FAILED)));
-        }
-        if unproven > 0 {
-            parts.push(format!("{unproven} {}", self.of(words::UNPROVEN)));
-        }
-        if parts.is_empty() {
-            parts.push(self.of(words::NO_FINDING).to_owned());
-        }
         let top = self.paper.height();
         self.paper.gap(3_000);
         let line = [
             (HEADING, format!("{}: ", self.of(words::VERDICT))),
             (TITLE, self.of(words::verdict(d.verdict)).to_owned()),
-            (TEXT, format!(" ({})", parts.join(", "))),
+            (TEXT, format!(" ({})", self.language.findings(d))),
         ];
         self.paper.text(StructRole::P, &line, 6_000);
         let measured = format!(

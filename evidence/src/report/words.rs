@@ -3,6 +3,7 @@
 use crate::{
     record::{Note, Outcome},
     rollup::{Verdict, Why},
+    statement::Details,
 };
 
 /// A language of the report.
@@ -18,6 +19,18 @@ pub enum Language {
 pub(super) type Pair = [&'static str; 2];
 
 impl Language {
+    /// How many of the deciding controls failed or were not proven.
+    pub(super) fn findings(self, details: &Details) -> String {
+        let count =
+            |state| details.controls.iter().filter(|control| control.mandatory && control.state == state).count();
+        let some = |(state, pair)| {
+            Some(count(state)).filter(|count| *count > 0).map(|count| format!("{count} {}", self.of(pair)))
+        };
+        let parts: Vec<_> =
+            [(Outcome::Fail, FAILED), (Outcome::Inconclusive, UNPROVEN)].into_iter().filter_map(some).collect();
+        if parts.is_empty() { self.of(NO_FINDING).to_owned() } else { parts.join(", ") }
+    }
+
     /// All of them.
     pub const BOTH: [Self; 2] = [Self::Albanian, Self::English];
 

@@ -168,13 +168,13 @@ fn page_mark(round: &Round<'_>) -> std::result::Result<String, Found> {
     })
 }
 
+/// Where the portal answers.
+fn own_address<'a>(round: &'a Round<'_>) -> std::result::Result<&'a IpAddr, Found> {
+    round.ours.iter().find(|address| address.is_ipv4()).ok_or_else(|| Found::unclear("the gateway has no address"))
+}
+
 pub(super) async fn block_page(round: &Round<'_>) -> Result {
-    let name = page_mark(round)?;
-    let to = round
-        .ours
-        .iter()
-        .find(|address| address.is_ipv4())
-        .ok_or_else(|| Found::unclear("the gateway has no address"))?;
+    let (name, to) = (page_mark(round)?, own_address(round)?);
     let mut wrong = Vec::new();
     for language in ["sq", "en"] {
         let page = fetch(round, *to, &http::get(&name, "/", language)).await?;
@@ -241,12 +241,7 @@ fn hello(name: &str) -> Vec<u8> {
 }
 
 pub(super) async fn no_forged_certificate(round: &Round<'_>) -> Result {
-    let name = page_mark(round)?;
-    let to = round
-        .ours
-        .iter()
-        .find(|address| address.is_ipv4())
-        .ok_or_else(|| Found::unclear("the gateway has no address"))?;
+    let (name, to) = (page_mark(round)?, own_address(round)?);
     let send = BASE64_STANDARD.encode(hello(&name));
     let deed = Deed::Tcp { to: (*to, 443).into(), send, enough: 5, framed: false, within_ms: 3000 };
     let saw = round.door.act(vec![deed]).await.map_err(Found::unclear)?;
